@@ -1,0 +1,321 @@
+"""What all experiments share: settings in, a Pax task and data sets out."""
+
+import math
+from typing import Any, Mapping, Sequence
+
+import jax
+from jax import numpy as jnp
+from pax_softmoe import optimizers
+from pax_softmoe import sharding
+from pax_softmoe.data import image_input
+from pax_softmoe.data import sources
+from pax_softmoe.experiments import validation
+from pax_softmoe.layers import annotate
+from pax_softmoe.layers import vit
+from pax_softmoe.models import classification
+from paxml import base_experiment
+from paxml import learners
+from paxml import parameterized_experiment
+from paxml import tasks_lib
+from praxis import base_input
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import py_utils
+
+LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
+NestedMap = py_utils.NestedMap
+
+
+class ImageClassification(base_experiment.BaseExperiment):
+  """Trains a vision transformer to classify images.
+
+  Settings are class attributes in capitals. A subclass changes them by
+  assignment; a command line does through `as_config`.
+  """
+
+  # Images and labels.
+  IMAGE_SIZE: int = 224
+  CHANNELS: int = 3
+  NUM_CLASSES: int = 0
+  LOSS: str = 'softmax'  # or 'sigmoid', summed over classes
+
+  # The transformer; `sizes` has those of the paper.
+  PATCH_SIZE: int = 16
+  MODEL_DIMS: int = 0
+  HIDDEN_DIMS: int = 0
+  NUM_HEADS: int = 0
+  NUM_LAYERS: int = 0
+  # Blocks with experts, counted from 0; None for the second half.
+  MOE_LAYERS: Sequence[int] | None = None
+
+  # Training. Batch sizes are global, over all chips.
+  TRAIN_BATCH_SIZE: int = 4096
+  EVAL_BATCH_SIZE: int = 4096
+  NUM_TRAIN_STEPS: int = 0
+  SEED: int = 0
+
+  # AdamW and its schedule.
+  LEARNING_RATE: float = 1e-3
+  WARMUP_STEPS: int = 10_000
+  COOLDOWN_STEPS: int = 50_000
+  TIMESCALE: int = 10_000
+  CLIP_GRADIENT_NORM: float = 1.0
+  HEAD_DECAY: float = 3.0
+  KERNEL_DECAY: float = 0.03
+
+  # Where arrays live. The mesh is (replica, data, expert, mdl) of the chips of
+  # a slice; None for as wide an expert axis as fits. DCN_MESH_SHAPE multiplies
+  # it over slices.
+  ICI_MESH_SHAPE: Sequence[int] | None = None
+  DCN_MESH_SHAPE: Sequence[int] | None = None
+  SHARDING: str = 'expert_parallel'
+  SHARDING_OVERRIDES: Mapping[str, Any] = {}
+
+  # Memory and precision.
+  COMPUTE_DTYPE: jnp.dtype = jnp.bfloat16
+  FIRST_MOMENT_DTYPE: jnp.dtype | None = None
+  REMAT: str = 'full'
+  SCAN_LAYERS: bool = True
+
+  # Intervals in steps.
+  SUMMARY_INTERVAL_STEPS: int = 100
+  EVAL_INTERVAL_STEPS: int = 5_000
+  SAVE_INTERVAL_STEPS: int = 1_000
+  SAVE_MAX_TO_KEEP: int = 3
+
+  @classmethod
+  def as_config(
+      cls, **settings: Any
+  ) -> pax_fiddle.Config[parameterized_experiment.ParameterizedExperiment]:
+    """Returns the experiment as a Fiddle config, with some settings changed.
+
+    For the command line:
+
+        --fdl='config:pax_softmoe.experiments.NAME.as_config(NUM_EXPERTS=4)'
+        --fdl=set:task.train.num_train_steps=20
+
+    Args:
+      **settings: new values of settings of this class.
+
+    Raises:
+      ValueError: a setting does not exist, or the settings do not fit together.
+    """
+    experiment = cls.with_settings(**settings)()
+    experiment.validate()
+    return pax_fiddle.Config(
+        parameterized_experiment.ParameterizedExperiment,
+        task=experiment.task(),
+        train_datasets=experiment.train_datasets(),
+        eval_datasets=experiment.eval_datasets(),
+        decode_datasets=experiment.decode_datasets(),
+        input_specs_provider=experiment.get_input_specs_provider_params(),
+    )
+
+  @classmethod
+  def with_settings(cls, **settings: Any) -> type['ImageClassification']:
+    """Returns this experiment with some settings changed.
+
+    Args:
+      **settings: new values of settings of this class.
+
+    Raises:
+      ValueError: a setting does not exist.
+    """
+    changed = type(cls.__name__, (cls,), {**settings, '__doc__': cls.__doc__})
+    changed.__module__ = cls.__module__
+    validation.check_setting_names(changed)
+    return changed
+
+  def validate(self) -> None:
+    """Checks that the settings fit together, the mesh and the data.
+
+    Raises:
+      ValueError: they do not; the message says which to change and how.
+    """
+    validation.validate(self)
+
+  # Data.
+
+  def source(self) -> sources.Source:
+    """Returns the images and labels."""
+    raise NotImplementedError
+
+  def train_ops(self) -> Sequence[Any]:
+    """Returns what is done to each image in training, in order."""
+    raise NotImplementedError
+
+  def eval_ops(self) -> Sequence[Any]:
+    """Returns what is done to each image in evaluation, in order."""
+    raise NotImplementedError
+
+  TRAIN_SPLIT: str = 'train'
+  EVAL_SPLITS: Sequence[str] = ('test',)
+
+  def _dataset(
+      self, name: str, split: str, is_training: bool
+  ) -> pax_fiddle.Config[base_input.BaseInput]:
+    batch_size = self.TRAIN_BATCH_SIZE if is_training else self.EVAL_BATCH_SIZE
+    return pax_fiddle.Config(
+        image_input.ImageInput,
+        name=name,
+        source=self.source(),
+        split_name=split,
+        is_training=is_training,
+        batch_size=per_process(batch_size),
+        image_size=self.IMAGE_SIZE,
+        channels=self.CHANNELS,
+        ops=tuple(self.train_ops() if is_training else self.eval_ops()),
+        input_random_seed=self.SEED,
+    )
+
+  def datasets(self) -> list[pax_fiddle.Config[base_input.BaseInput]]:
+    """Returns the training set and every evaluation split."""
+    train = self._dataset('train', self.TRAIN_SPLIT, is_training=True)
+    return [train] + self.decode_datasets()
+
+  def decode_datasets(self) -> list[pax_fiddle.Config[base_input.BaseInput]]:
+    """Returns every evaluation split."""
+    return [self._dataset(s, s, is_training=False) for s in self.EVAL_SPLITS]
+
+  def get_input_specs_provider_params(
+      self,
+  ) -> pax_fiddle.Config[base_input.BaseInputSpecsProvider]:
+    """Returns the shapes of a training batch, without touching data."""
+    return pax_fiddle.Config(
+        image_input.ImageInputSpecs,
+        batch_size=per_process(self.TRAIN_BATCH_SIZE),
+        image_size=self.IMAGE_SIZE,
+        channels=self.CHANNELS,
+        num_classes=self.NUM_CLASSES,
+    )
+
+  # Model.
+
+  def moe_layers(self) -> tuple[int, ...]:
+    """Returns the indices of the blocks with experts."""
+    if self.MOE_LAYERS is not None:
+      return tuple(self.MOE_LAYERS)
+    return tuple(range(self.NUM_LAYERS // 2, self.NUM_LAYERS))
+
+  def moe_tpl(self) -> LayerTpl | None:
+    """Returns the template of the mixture, or None for a dense model."""
+    return None
+
+  def num_experts(self) -> int:
+    """Returns the experts of each MoE layer; 1 for a dense model."""
+    moe = self.moe_tpl()
+    return 1 if moe is None else moe.num_experts
+
+  def model(self) -> LayerTpl:
+    """Returns the template of the model, without its place on a mesh."""
+    vit_tpl = pax_fiddle.Config(
+        vit.VisionTransformer,
+        image_size=self.IMAGE_SIZE,
+        patch_size=self.PATCH_SIZE,
+        channels=self.CHANNELS,
+        model_dims=self.MODEL_DIMS,
+        hidden_dims=self.HIDDEN_DIMS,
+        num_heads=self.NUM_HEADS,
+        num_layers=self.NUM_LAYERS,
+        remat=self.REMAT,
+        scan_layers=self.SCAN_LAYERS,
+    )
+    moe = self.moe_tpl()
+    if moe is not None:
+      vit_tpl.moe_layers = self.moe_layers()
+      vit_tpl.moe_tpl.moe_tpl = moe
+    return pax_fiddle.Config(
+        classification.ImageClassifier,
+        name='classifier',
+        vit_tpl=vit_tpl,
+        num_classes=self.NUM_CLASSES,
+        loss=self.LOSS,
+        dtype=jnp.float32,
+        fprop_dtype=self.COMPUTE_DTYPE,
+    )
+
+  def weight_decays(self) -> Sequence[tuple[str, float]]:
+    """Returns (name pattern, decay); the first pattern that matches counts."""
+    return (
+        ('head/kernel', self.HEAD_DECAY),
+        # Kernels by the names they have in praxis' layers and in ours; not
+        # biases, norms, positions or slots.
+        (r'.*/(kernel|w|w[qkvoi])', self.KERNEL_DECAY),
+    )
+
+  def optimizer(self) -> pax_fiddle.Config[optimizers.AdamW]:
+    """Returns the optimizer with its schedule."""
+    return pax_fiddle.Config(
+        optimizers.AdamW,
+        learning_rate=self.LEARNING_RATE,
+        lr_schedule=pax_fiddle.Config(
+            optimizers.RsqrtWithCooldown,
+            warmup_steps=self.WARMUP_STEPS,
+            cooldown_steps=self.COOLDOWN_STEPS,
+            total_steps=self.NUM_TRAIN_STEPS,
+            timescale=self.TIMESCALE,
+        ),
+        clip_gradient_norm_to_value=self.CLIP_GRADIENT_NORM,
+        weight_decays=self.weight_decays(),
+        first_moment_dtype=self.FIRST_MOMENT_DTYPE,
+    )
+
+  # Mesh and task.
+
+  def sharding_rules(self) -> sharding.ShardingRules:
+    """Returns the preset with the overrides applied."""
+    return sharding.preset(self.SHARDING).override(self.SHARDING_OVERRIDES)
+
+  def ici_mesh_shape(self) -> tuple[int, ...]:
+    """Returns the mesh of one slice, (replica, data, expert, mdl)."""
+    if self.ICI_MESH_SHAPE is not None:
+      return tuple(self.ICI_MESH_SHAPE)
+    slices = math.prod(self.DCN_MESH_SHAPE or (1,))
+    chips = max(1, jax.device_count() // slices)
+    return sharding.default_mesh_shape(chips, self.num_experts())
+
+  def mesh_shape(self) -> tuple[int, ...]:
+    """Returns the mesh over all slices."""
+    dcn = self.DCN_MESH_SHAPE or (1, 1, 1, 1)
+    return tuple(i * d for i, d in zip(self.ici_mesh_shape(), dcn))
+
+  def task(self) -> pax_fiddle.Config[tasks_lib.SingleTask]:
+    """Returns the Pax task: model, optimizer, intervals, mesh."""
+    rules = self.sharding_rules()
+    model = self.model()
+    annotate.annotate_classifier(model, rules)
+    model.mesh_axis_names = sharding.MESH_AXES
+    model.ici_mesh_shape = self.ici_mesh_shape()
+    model.dcn_mesh_shape = self.DCN_MESH_SHAPE
+
+    task = pax_fiddle.Config(tasks_lib.SingleTask, name='task', model=model)
+    train = task.train
+    train.num_train_steps = self.NUM_TRAIN_STEPS
+    train.random_seed = self.SEED
+    train.learner = pax_fiddle.Config(
+        learners.Learner,
+        name='learner',
+        loss_name='total_loss',
+        optimizer=self.optimizer(),
+        # Adam is elementwise, so stacked layers need no loop over layers.
+        vectorize_on_repeat_prefix=False,
+    )
+    batch = rules.activation('b')[0]
+    train.inputs_split_mapping = NestedMap(
+        map_1d=(batch,),
+        map_2d=(batch, None),
+        map_4d=(batch, None, None, None),
+    )
+    train.summary_interval_steps = self.SUMMARY_INTERVAL_STEPS
+    train.variable_norm_summary = False
+    train.eval_interval_steps = self.EVAL_INTERVAL_STEPS
+    train.eval_skip_train = True
+    train.save_interval_steps = self.SAVE_INTERVAL_STEPS
+    train.save_max_to_keep = self.SAVE_MAX_TO_KEEP
+    train.enable_input_checkpointing = True
+    return task
+
+
+def per_process(global_batch_size: int) -> int:
+  """Returns what one process feeds of a global batch."""
+  return global_batch_size // jax.process_count()

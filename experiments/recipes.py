@@ -1,0 +1,89 @@
+"""How the models of the paper are trained; a leaf adds size and router."""
+
+from typing import Any, Sequence
+
+from jax import numpy as jnp
+from pax_softmoe.data import image_ops
+from pax_softmoe.data import sources
+from pax_softmoe.experiments import base
+
+
+class Jft(base.ImageClassification):
+  """Pretraining on JFT-4B or a set like it (paper, appendix F.2).
+
+  JFT is not public: point DATA_DIR at TFRecords of your images, and set
+  NUM_CLASSES to theirs.
+  """
+
+  DATA_DIR: str = ''
+  NUM_CLASSES = 29_593
+  LOSS = 'sigmoid'
+  NUM_TRAIN_STEPS = 4_000_000
+  EVAL_SPLITS = ('validation',)
+
+  def source(self) -> sources.Source:
+    return sources.TFRecordImages(
+        data_dir=self.DATA_DIR, num_classes=self.NUM_CLASSES
+    )
+
+  def train_ops(self) -> Sequence[Any]:
+    return (
+        image_ops.InceptionCrop(self.IMAGE_SIZE),
+        image_ops.FlipLeftRight(),
+        image_ops.ValueRange(),
+    )
+
+  def eval_ops(self) -> Sequence[Any]:
+    return (
+        image_ops.ResizeSmall(self.IMAGE_SIZE * 256 // 224),
+        image_ops.CenterCrop(self.IMAGE_SIZE),
+        image_ops.ValueRange(),
+    )
+
+
+class FashionMnist(base.ImageClassification):
+  """Fashion-MNIST on a CPU, in minutes: grey photographs of ten garments.
+
+  The 10,000 training and 2,000 test images inside the package, or the full set
+  with DATA_DIR at a folder of the original files.
+  """
+
+  DATA_DIR: str = ''
+  IMAGE_SIZE = 28
+  CHANNELS = 1
+  NUM_CLASSES = 10
+  PATCH_SIZE = 4
+  MODEL_DIMS = 96
+  HIDDEN_DIMS = 192
+  NUM_HEADS = 3
+  NUM_LAYERS = 6
+
+  TRAIN_BATCH_SIZE = 64
+  EVAL_BATCH_SIZE = 200
+  NUM_TRAIN_STEPS = 2_000
+  LEARNING_RATE = 1e-3
+  WARMUP_STEPS = 100
+  COOLDOWN_STEPS = 1_000
+  TIMESCALE = 1_000
+  HEAD_DECAY = 0.03
+
+  COMPUTE_DTYPE = jnp.float32
+  REMAT = 'none'
+  SUMMARY_INTERVAL_STEPS = 50
+  EVAL_INTERVAL_STEPS = 500
+  SAVE_INTERVAL_STEPS = 500
+
+  def source(self) -> sources.Source:
+    if self.DATA_DIR:
+      return sources.FashionMnist(self.DATA_DIR)
+    return sources.EmbeddedFashionMnist()
+
+  def train_ops(self) -> Sequence[Any]:
+    return (
+        image_ops.PadCrop(2),
+        image_ops.FlipLeftRight(),
+        image_ops.ValueRange(),
+    )
+
+  def eval_ops(self) -> Sequence[Any]:
+    return (image_ops.ValueRange(),)

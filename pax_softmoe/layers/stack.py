@@ -1,0 +1,117 @@
+"""Stacks of equal blocks, and what of them is kept for the backward pass."""
+
+from typing import Any, Callable, Mapping
+
+from flax import linen as nn
+import jax
+from praxis import base_layer
+from praxis import flax_utils
+from praxis import pytypes
+from praxis.layers import repeats
+
+JTensor = pytypes.JTensor
+
+_save_names = jax.checkpoint_policies.save_only_these_names
+
+# What the backward pass finds in memory instead of computing it again. Names
+# are those of `checkpoint_name` in the layers; a block's input is always kept.
+REMAT_POLICIES: Mapping[str, Callable[..., Any]] = {
+    # Nothing: least memory, one more forward pass and two more exchanges.
+    'full': jax.checkpoint_policies.nothing_saveable,
+    # What has crossed chips, so that no exchange is done twice.
+    'exchange': _save_names('expert_inputs', 'expert_outputs'),
+    # All of a block's costly products, without what is cheap to redo.
+    'products': _save_names(
+        'attention_context',
+        'router_logits',
+        'expert_inputs',
+        'expert_hidden',
+        'expert_outputs',
+    ),
+    # Everything: most memory, no work done twice.
+    'none': jax.checkpoint_policies.everything_saveable,
+}
+
+
+def remat_policy(name: str) -> Callable[..., Any]:
+  """Returns the policy of that name.
+
+  Raises:
+    ValueError: there is no such policy.
+  """
+  if name not in REMAT_POLICIES:
+    raise ValueError(
+        f'no remat policy {name!r}; use one of {", ".join(REMAT_POLICIES)}'
+    )
+  return REMAT_POLICIES[name]
+
+
+class RepeatedBlocks(repeats.Repeat):
+  """Equal blocks one after the other, compiled once and scanned over.
+
+  What praxis' `Repeat` does, with remat policies by name: those of praxis are
+  an enum that knows only its own layers.
+
+  Attributes:
+    remat: name of a policy in `REMAT_POLICIES`.
+  """
+
+  remat: str = 'full'
+
+  def __call__(self, inputs: JTensor) -> JTensor:
+    """Applies all blocks.
+
+    Args:
+      inputs: [B, N, D].
+
+    Returns:
+      [B, N, D].
+    """
+    body = nn.remat(
+        lambda block, x: (block(x), None),
+        prevent_cse=False,  # A scan's body is not merged with another.
+        policy=remat_policy(self.remat),
+    )
+    scan = nn.scan(
+        body,
+        variable_axes=repeats.SCAN_VARIABLE_AXES,
+        split_rngs={
+            base_layer.PARAMS: self.is_initializing(),
+            base_layer.RANDOM: True,
+        },
+        length=self.x_times,
+        metadata_params={
+            'is_initializing': self.is_initializing(),
+            'sub_weight_split_dims_mapping': None,
+            'x_times': self.x_times,
+            'optimizer_dims_mapping': None,
+        },
+    )
+    scan = nn.map_variables(
+        scan,
+        base_layer.SUMMARIES,
+        mutable=self.is_mutable_collection(base_layer.SUMMARIES),
+        trans_in_fn=lambda tree: flax_utils.maybe_repack_summary(
+            tree, True, self.x_times
+        ),
+        trans_out_fn=lambda tree: flax_utils.maybe_unpack_summary(
+            tree, True, self.x_times
+        ),
+    )
+    scan = nn.map_variables(
+        scan,
+        base_layer.AUX_LOSS,
+        mutable=self.is_mutable_collection(base_layer.AUX_LOSS),
+        trans_out_fn=lambda tree: jax.tree_util.tree_map(
+            lambda x: x.sum(), tree
+        ),
+    )
+    return scan(self.sublayer, inputs)[0]
+
+
+def rematted(
+    block: base_layer.BaseLayer, remat: str, inputs: JTensor
+) -> JTensor:
+  """Returns one block's [B, N, D] of `inputs`, under a remat policy by name."""
+  call = nn.remat(lambda block, x: block(x), policy=remat_policy(remat))
+  return call(block, inputs)

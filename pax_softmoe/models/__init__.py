@@ -1,0 +1,1 @@
+"""Praxis models: losses and metrics around the layers."""

@@ -1,0 +1,151 @@
+"""The mathematics of Soft MoE as pure functions on arrays.
+
+Soft MoE ("From Sparse to Soft Mixtures of Experts", ICLR 2024, section 2.1 and
+algorithms 1 and 2) sends every token, in part, to every expert. With X the
+tokens of one sequence and Phi one learned vector per slot,
+
+    Z = norm(X) @ (scale * norm(Phi))        scores of every token and slot
+    D = softmax of Z over the tokens         dispatch weights: what a slot reads
+    C = softmax of Z over all slots          combine weights: what a token reads
+    slots = D^T X;  Y = C expert(slots)
+
+Letters, used in all names of shapes:
+  B batch, N tokens, D model dims, E experts, P slots per expert.
+
+No function here knows of meshes, Praxis or parameters.
+"""
+
+import jax
+from jax import numpy as jnp
+
+JTensor = jax.Array
+
+# The epsilon of the official code, which adds it under the square root
+# (algorithm 2 of the paper adds it to the norm). Vectors of zeros are safe.
+_NORM_EPSILON = 1e-6
+
+
+def l2_normalize(x: JTensor, axis: int) -> JTensor:
+  """Returns `x / sqrt(sum(x^2) + 1e-6)`, the sum taken over `axis`."""
+  squares = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+  return x * jax.lax.rsqrt(squares + _NORM_EPSILON)
+
+
+def slot_logits(
+    inputs: JTensor, phi: JTensor, scale: JTensor, *, normalize: bool = True
+) -> JTensor:
+  """Returns the score of every token for every slot (algorithm 2).
+
+  Args:
+    inputs: [B, N, D] tokens, in the dtype that the scores shall have.
+    phi: [D, E, P] one vector per slot.
+    scale: [] factor of the scores; at 1 they lie between -1 and 1 when
+      normalized.
+    normalize: whether tokens and slot vectors are brought to unit length
+      first. Without it these are the plain products of equations 1 and 2,
+      which the paper shows to fail for wide models (appendix E).
+
+  Returns:
+    [B, N, E, P] in the dtype of `inputs`.
+  """
+  if normalize:
+    inputs = l2_normalize(inputs, axis=-1)
+    phi = l2_normalize(phi, axis=0)
+  return jnp.einsum('bnd,dep->bnep', inputs, scale * phi)
+
+
+def dispatch_weights(
+    logits: JTensor, paddings: JTensor | None = None
+) -> JTensor:
+  """Returns each slot's weights over the tokens (equation 1).
+
+  Args:
+    logits: [B, N, E, P] token-slot scores.
+    paddings: [B, N], 1 for a padded token, or None for none.
+
+  Returns:
+    [B, N, E, P]; sums to one over N for every slot. Padded tokens have weight
+    zero; a sequence of nothing but padding has only zeros.
+  """
+  if paddings is None:
+    return jax.nn.softmax(logits, axis=1)
+  kept = (1.0 - paddings.astype(logits.dtype))[:, :, None, None]
+  # A finite lowest score, so that a fully padded sequence gives no NaN.
+  lowest = jnp.finfo(logits.dtype).min
+  logits = jnp.where(kept > 0, logits, lowest)
+  return jax.nn.softmax(logits, axis=1) * kept
+
+
+def combine_weights(
+    logits: JTensor, paddings: JTensor | None = None
+) -> JTensor:
+  """Returns each token's weights over all slots of all experts (equation 2).
+
+  Args:
+    logits: [B, N, E, P] token-slot scores.
+    paddings: [B, N], 1 for a padded token, or None for none.
+
+  Returns:
+    [B, N, E, P]; sums to one over E and P jointly for every token. The rows of
+    padded tokens are zero.
+  """
+  weights = jax.nn.softmax(logits, axis=(2, 3))
+  if paddings is not None:
+    weights *= (1.0 - paddings.astype(logits.dtype))[:, :, None, None]
+  return weights
+
+
+def uniform_dispatch_weights(
+    logits: JTensor, paddings: JTensor | None = None
+) -> JTensor:
+  """Returns dispatch weights that average the tokens (appendix A, "Uniform").
+
+  Args:
+    logits: [B, N, E, P]; only shape and dtype are read.
+    paddings: [B, N], 1 for a padded token, or None for none.
+
+  Returns:
+    [B, N, E, P], 1/N everywhere (1 / unpadded tokens, where there are some).
+  """
+  return dispatch_weights(jnp.zeros_like(logits), paddings)
+
+
+def uniform_combine_weights(
+    logits: JTensor, paddings: JTensor | None = None
+) -> JTensor:
+  """Returns combine weights of 1/(E*P) (appendix A, "Uniform").
+
+  Args:
+    logits: [B, N, E, P]; only shape and dtype are read.
+    paddings: [B, N], 1 for a padded token, or None for none.
+
+  Returns:
+    [B, N, E, P], the rows of padded tokens zero.
+  """
+  return combine_weights(jnp.zeros_like(logits), paddings)
+
+
+def mix_tokens(inputs: JTensor, dispatch: JTensor) -> JTensor:
+  """Returns the inputs of all slots: mixtures of the raw tokens.
+
+  Args:
+    inputs: [B, N, D] tokens, not normalized.
+    dispatch: [B, N, E, P].
+
+  Returns:
+    [E, B, P, D], experts first: the layout in which experts run.
+  """
+  return jnp.einsum('bnd,bnep->ebpd', inputs, dispatch)
+
+
+def mix_slots(outputs: JTensor, combine: JTensor) -> JTensor:
+  """Returns the tokens: mixtures of the outputs of all slots.
+
+  Args:
+    outputs: [E, B, P, D] what the experts made of their slots.
+    combine: [B, N, E, P].
+
+  Returns:
+    [B, N, D].
+  """
+  return jnp.einsum('ebpd,bnep->bnd', outputs, combine)
