@@ -5,6 +5,7 @@ from typing import Any, Mapping, Sequence
 
 import jax
 from jax import numpy as jnp
+from pax_softmoe import compat  # pylint: disable=unused-import
 from pax_softmoe import optimizers
 from pax_softmoe import sharding
 from pax_softmoe.data import image_input
@@ -33,7 +34,9 @@ class ImageClassification(base_experiment.BaseExperiment):
   assignment; a command line does through `as_config`.
   """
 
-  # Images and labels.
+  # Images and labels. Experiments whose data is not in the package need
+  # DATA_DIR to run, though not to be described.
+  DATA_DIR: str = ''
   IMAGE_SIZE: int = 224
   CHANNELS: int = 3
   NUM_CLASSES: int = 0
@@ -136,8 +139,8 @@ class ImageClassification(base_experiment.BaseExperiment):
 
   # Data.
 
-  def source(self) -> sources.Source:
-    """Returns the images and labels."""
+  def source(self) -> sources.ImageSource | None:
+    """Returns the images and labels; None while DATA_DIR is needed and empty."""
     raise NotImplementedError
 
   def train_ops(self) -> Sequence[Any]:

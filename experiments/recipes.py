@@ -15,13 +15,14 @@ class Jft(base.ImageClassification):
   NUM_CLASSES to theirs.
   """
 
-  DATA_DIR: str = ''
   NUM_CLASSES = 29_593
   LOSS = 'sigmoid'
   NUM_TRAIN_STEPS = 4_000_000
   EVAL_SPLITS = ('validation',)
 
-  def source(self) -> sources.Source:
+  def source(self) -> sources.ImageSource | None:
+    if not self.DATA_DIR:
+      return None
     return sources.TFRecordImages(
         data_dir=self.DATA_DIR, num_classes=self.NUM_CLASSES
     )
@@ -48,7 +49,6 @@ class FashionMnist(base.ImageClassification):
   with DATA_DIR at a folder of the original files.
   """
 
-  DATA_DIR: str = ''
   IMAGE_SIZE = 28
   CHANNELS = 1
   NUM_CLASSES = 10
@@ -73,7 +73,7 @@ class FashionMnist(base.ImageClassification):
   EVAL_INTERVAL_STEPS = 500
   SAVE_INTERVAL_STEPS = 500
 
-  def source(self) -> sources.Source:
+  def source(self) -> sources.ImageSource:
     if self.DATA_DIR:
       return sources.FashionMnist(self.DATA_DIR)
     return sources.EmbeddedFashionMnist()

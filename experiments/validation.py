@@ -39,6 +39,8 @@ def validate(experiment: Any) -> None:
   _check_mesh(name, experiment)
   experiment.optimizer().lr_schedule.clone().Instantiate()
   source = experiment.source()
+  if source is None:
+    return
   if source.num_classes != experiment.NUM_CLASSES:
     raise ValueError(
         f'{name}: the data has {source.num_classes} classes and NUM_CLASSES is'

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Sequence
+from typing import Any, Sequence
 
 import jax
 from jax import numpy as jnp
@@ -125,39 +125,42 @@ class AdamW(optimizers.BaseOptimizer):
       m_correction = 1 / (1 - self.beta1**count)
       v_correction = 1 / (1 - self.beta2**count)
 
-      def step(name, g, m, v, x):
-        m = self.beta1 * m.astype(g.dtype) + (1 - self.beta1) * g
-        v = self.beta2 * v + (1 - self.beta2) * jnp.square(g)
-        root = jnp.sqrt(v * v_correction) + self.epsilon
-        direction = m * m_correction / root + self.decay_of(name) * x
-        stored = m.astype(self.first_moment_dtype or m.dtype)
-        return NestedMap(update=-rate * direction, m=stored, v=v)
+      def first_moment(g, m):
+        return self.beta1 * m.astype(g.dtype) + (1 - self.beta1) * g
 
-      names = py_utils.extract_prefixed_keys_from_nested_map(variables)
-      steps = jax.tree_util.tree_map(
-          step, names, gradients, state.m, state.v, variables
+      def second_moment(g, v):
+        return self.beta2 * v + (1 - self.beta2) * jnp.square(g)
+
+      def step(name, m, v, x):
+        root = jnp.sqrt(v * v_correction) + self.epsilon
+        return -rate * (m * m_correction / root + self.decay_of(name) * x)
+
+      tree_map = jax.tree_util.tree_map
+      m = tree_map(first_moment, gradients, state.m)
+      v = tree_map(second_moment, gradients, state.v)
+      updates = tree_map(step, _names(variables), m, v, variables)
+      stored = tree_map(
+          lambda m: m.astype(self.first_moment_dtype or m.dtype), m
       )
-      update, m, v = (
-          jax.tree_util.tree_map(
-              lambda s, k=key: s[k],
-              steps,
-              is_leaf=lambda s: isinstance(s, NestedMap) and 'update' in s,
-          )
-          for key in ('update', 'm', 'v')
-      )
-      return update, NestedMap(count=count, m=m, v=v)
+      return updates, NestedMap(count=count, m=stored, v=v)
 
     return optimizers.ShardedGradientTransformation(
         init=init, update=update, init_partition_spec=init_partition_spec
     )
 
-  def _check_patterns(self, variables: pytypes.NestedWeightHParams) -> None:
-    names = jax.tree_util.tree_leaves(
-        py_utils.extract_prefixed_keys_from_nested_map(variables)
-    )
+  def _check_patterns(self, variables: base_layer.NestedWeightHParams) -> None:
+    names = jax.tree_util.tree_leaves(_names(variables))
     for pattern, _ in self.weight_decays:
       if not any(re.fullmatch(pattern, name) for name in names):
         raise ValueError(
             f'AdamW: no variable matches the weight decay pattern {pattern!r};'
             f' correct or remove it. Names are like {names[0]}'
         )
+
+
+def _names(variables: Any) -> Any:
+  """Returns the tree with each variable's name, without its collection."""
+  return jax.tree_util.tree_map(
+      lambda name: name.removeprefix('params/'),
+      py_utils.extract_prefixed_keys_from_nested_map(variables),
+  )
