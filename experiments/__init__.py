@@ -19,7 +19,7 @@ class SoftMoEFashionMnist(routers.SoftMoE, recipes.FashionMnist):
   """A small Soft MoE on real photographs, on a CPU in a few minutes."""
 
   NUM_EXPERTS = 16
-  SLOTS_PER_EXPERT = 2
+  SLOTS_PER_EXPERT = 1
 
 
 @register

@@ -180,6 +180,15 @@ class ImageClassification(base_experiment.BaseExperiment):
     """Returns every evaluation split."""
     return [self._dataset(s, s, is_training=False) for s in self.EVAL_SPLITS]
 
+  def eval_input(self, split: str | None = None) -> base_input.BaseInput:
+    """Returns the images of an evaluation split; by default the first.
+
+    Raises:
+      ValueError: DATA_DIR is needed and empty, or there is no such split.
+    """
+    split = split or self.EVAL_SPLITS[0]
+    return self._dataset(split, split, is_training=False).Instantiate()
+
   def get_input_specs_provider_params(
       self,
   ) -> pax_fiddle.Config[base_input.BaseInputSpecsProvider]:
@@ -203,6 +212,10 @@ class ImageClassification(base_experiment.BaseExperiment):
   def moe_tpl(self) -> LayerTpl | None:
     """Returns the template of the mixture, or None for a dense model."""
     return None
+
+  def num_moe_layers(self) -> int:
+    """Returns the number of blocks with experts."""
+    return 0 if self.moe_tpl() is None else len(self.moe_layers())
 
   def num_experts(self) -> int:
     """Returns the experts of each MoE layer; 1 for a dense model."""

@@ -52,16 +52,16 @@ class FashionMnist(base.ImageClassification):
   IMAGE_SIZE = 28
   CHANNELS = 1
   NUM_CLASSES = 10
-  PATCH_SIZE = 4
-  MODEL_DIMS = 96
-  HIDDEN_DIMS = 192
-  NUM_HEADS = 3
-  NUM_LAYERS = 6
+  PATCH_SIZE = 7
+  MODEL_DIMS = 128
+  HIDDEN_DIMS = 256
+  NUM_HEADS = 4
+  NUM_LAYERS = 4
 
   TRAIN_BATCH_SIZE = 64
   EVAL_BATCH_SIZE = 200
   NUM_TRAIN_STEPS = 2_000
-  LEARNING_RATE = 1e-3
+  LEARNING_RATE = 2e-3
   WARMUP_STEPS = 100
   COOLDOWN_STEPS = 1_000
   TIMESCALE = 1_000
@@ -80,7 +80,7 @@ class FashionMnist(base.ImageClassification):
 
   def train_ops(self) -> Sequence[Any]:
     return (
-        image_ops.PadCrop(2),
+        image_ops.PadCrop(1),
         image_ops.FlipLeftRight(),
         image_ops.ValueRange(),
     )

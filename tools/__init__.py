@@ -1,0 +1,1 @@
+"""The `softmoe` command, one module for each of its subcommands."""

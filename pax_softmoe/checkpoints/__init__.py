@@ -1,0 +1,1 @@
+"""Reading Pax checkpoints without the job that wrote them."""

@@ -1,0 +1,209 @@
+"""Decoding and augmentation of single images, in TensorFlow.
+
+An operation is a frozen dataclass that is called as `op(image, seed)`:
+
+  image  [h, w, c] uint8, or float32 in the same 0..255 units
+  seed   [2] int32, the only source of randomness: the same image and seed give
+         the same result, on every host and after every restart
+
+Letters: h height and w width in pixels, c channels (1 grey, 3 colour).
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+
+import tensorflow as tf
+
+ImageOp = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+  """Decodes one PNG, JPEG, GIF (its first frame) or BMP image.
+
+  Args:
+    encoded: [] string, the bytes of the file.
+    channels: 1 turns colours into grey, 3 repeats a grey channel.
+
+  Returns:
+    [h, w, channels] uint8.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when run, if the bytes are no image.
+  """
+  image = tf.io.decode_image(encoded, channels, expand_animations=False)
+  image.set_shape([None, None, channels])
+  return image
+
+
+def apply_ops(
+    image: tf.Tensor, ops: Sequence[ImageOp], seed: tf.Tensor
+) -> tf.Tensor:
+  """Applies `ops` in order, each with its own seed made from `seed` ([2])."""
+  for index, op in enumerate(ops):
+    image = op(image, tf.random.experimental.stateless_fold_in(seed, index))
+  return image
+
+
+def _check_positive(op: ImageOp, field: str) -> None:
+  value = getattr(op, field)
+  if value < 1:
+    raise ValueError(f'{op}: {field} must be at least 1 pixel, not {value}')
+
+
+def _resize(image: tf.Tensor, height, width, method: str) -> tf.Tensor:
+  """Returns `image` as [height, width, c] float32, in the units it had."""
+  image = tf.image.resize(image, [height, width], method)
+  return tf.cast(image, tf.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class InceptionCrop:
+  """Crops a random rectangle and resizes it to [size, size, c] float32.
+
+  The rectangle covers a fraction of the image within `area`, with an aspect
+  ratio of 3:4 to 4:3 ("Going deeper with convolutions", CVPR 2015, section 6).
+
+  Attributes:
+    size: height and width of the result in pixels.
+    area: smallest and largest fraction of the image, 0 < low <= high <= 1.
+  """
+
+  size: int
+  area: tuple[float, float] = (0.05, 1.0)
+
+  def __post_init__(self):
+    _check_positive(self, 'size')
+    low, high = self.area
+    if not 0 < low <= high <= 1:
+      raise ValueError(f'{self}: area must be 0 < low <= high <= 1')
+
+  def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        tf.shape(image),
+        tf.zeros([0, 0, 4], tf.float32),
+        seed,
+        min_object_covered=0.0,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=self.area,
+        use_image_if_no_bounding_boxes=True,
+    )
+    channels = image.shape[-1]
+    image = tf.slice(image, begin, extent)
+    image.set_shape([None, None, channels])  # The slice forgets c.
+    return _resize(image, self.size, self.size, 'bilinear')
+
+
+@dataclasses.dataclass(frozen=True)
+class PadCrop:
+  """Adds a black border and crops the original size at a random place.
+
+  Attributes:
+    padding: width of the border in pixels, the largest shift of the content.
+  """
+
+  padding: int
+
+  def __post_init__(self):
+    _check_positive(self, 'padding')
+
+  def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    border = [self.padding, self.padding]
+    padded = tf.pad(image, [border, border, [0, 0]])
+    crop = tf.image.stateless_random_crop(padded, tf.shape(image), seed)
+    return tf.ensure_shape(crop, image.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlipLeftRight:
+  """Mirrors left and right with probability 1/2; shape and dtype stay."""
+
+  def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    return tf.image.stateless_random_flip_left_right(image, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResizeSmall:
+  """Resizes the shorter side to `size` pixels and keeps the aspect ratio.
+
+  Averages the pixels that fall together, as the official Soft MoE evaluation
+  does (`resize_small` of vmoe's `data/pp_ops.py`). Returns float32.
+
+  Attributes:
+    size: length of the shorter side of the result in pixels.
+  """
+
+  size: int
+
+  def __post_init__(self):
+    _check_positive(self, 'size')
+
+  def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    del seed
+    sides = tf.shape(image)[:2]
+    scale = self.size / tf.reduce_min(sides)
+    sides = tf.cast(tf.round(tf.cast(sides, scale.dtype) * scale), tf.int32)
+    return _resize(image, sides[0], sides[1], 'area')
+
+
+@dataclasses.dataclass(frozen=True)
+class CenterCrop:
+  """Cuts [size, size, c] out of the centre; dtype stays.
+
+  An odd rest leaves its extra pixel at the bottom and the right. When run on
+  an image with a side shorter than `size` it raises
+  tf.errors.InvalidArgumentError: put a `ResizeSmall` before it.
+
+  Attributes:
+    size: height and width of the result in pixels.
+  """
+
+  size: int
+
+  def __post_init__(self):
+    _check_positive(self, 'size')
+
+  def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    del seed
+    top = (tf.shape(image)[0] - self.size) // 2
+    left = (tf.shape(image)[1] - self.size) // 2
+    return tf.image.crop_to_bounding_box(image, top, left, self.size, self.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+  """Resizes to [size, size, c] float32, without keeping the aspect ratio.
+
+  Attributes:
+    size: height and width of the result in pixels.
+  """
+
+  size: int
+
+  def __post_init__(self):
+    _check_positive(self, 'size')
+
+  def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    del seed
+    return _resize(image, self.size, self.size, 'bilinear')
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueRange:
+  """Maps pixel values linearly from 0..255 to low..high, as float32.
+
+  Attributes:
+    low: what black (0) becomes.
+    high: what white (255) becomes.
+  """
+
+  low: float = -1.0
+  high: float = 1.0
+
+  def __post_init__(self):
+    if not self.low < self.high:
+      raise ValueError(f'{self}: low must be less than high')
+
+  def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    del seed
+    return tf.cast(image, tf.float32) / 255 * (self.high - self.low) + self.low

@@ -1,0 +1,134 @@
+"""Whole jobs through paxml.main and the `softmoe` command."""
+
+import json
+import pathlib
+
+from pax_jobs import TINY, as_config, read_log, run, run_until, scalars, softmoe, tags
+from PIL import Image
+import pytest
+
+NAME = 'SoftMoEFashionMnist'
+SETTINGS = {**TINY, 'NUM_EXPERTS': 4}
+
+
+@pytest.fixture(name='job', scope='module')
+def _job(tmp_path_factory) -> pathlib.Path:
+  """A finished job of `softmoe train`; its result is in result.json."""
+  folder = tmp_path_factory.mktemp('jobs') / 'job'
+  flags = [f'--set={k}={v}' for k, v in SETTINGS.items()]
+  done = softmoe('train', NAME, f'--job_dir={folder}', '--json', *flags)
+  (folder / 'result.json').write_text(done.stdout)
+  return folder
+
+
+def test_train_reports_accuracy_and_where_everything_is(job):
+  result = json.loads((job / 'result.json').read_text())
+  assert result['experiment'] == NAME
+  assert result['step'] == 30
+  assert result['examples'] == 2000
+  # Better than chance, 0.1, by far more than its deviation of 0.007.
+  assert 0.15 < result['accuracy'] < 1
+  for what in ('checkpoints', 'summaries', 'routing', 'log'):
+    assert pathlib.Path(result[what]).exists(), what
+
+
+def test_evaluate_agrees_with_the_evaluation_in_training(job):
+  want = json.loads((job / 'result.json').read_text())
+  got = json.loads(softmoe('evaluate', job, '--json').stdout)
+  assert got['step'] == 30
+  assert got['examples'] == 2000
+  assert got['accuracy'] == pytest.approx(want['accuracy'], abs=1e-6)
+  assert got['loss'] == pytest.approx(want['loss'], rel=1e-5)
+
+
+def test_eval_mode_agrees_too(job):
+  flags = as_config(NAME, **SETTINGS), f'--job_log_dir={job}', '--mode=eval'
+  done = run('paxml.main', *flags)
+  log = job / 'eval.log'
+  log.write_text(done.stderr + done.stdout)
+  got = read_log(log)
+  want = json.loads((job / 'result.json').read_text())
+  assert got.eval_step == 30
+  assert got.eval_examples == 2000
+  assert got.evaluation['accuracy'] == pytest.approx(want['accuracy'], abs=1e-6)
+
+
+def test_decode_mode_predicts_every_image(job):
+  flags = as_config(NAME, **SETTINGS), f'--job_log_dir={job}'
+  run('paxml.main', *flags, '--mode=decode_once')
+  outputs = list((job / 'decoder_out').rglob('*.jsonl'))
+  assert outputs
+  rows = [json.loads(l) for p in outputs for l in p.read_text().splitlines()]
+  assert len(rows) == 2000
+
+
+def test_routing_picture_shows_layers_and_images(job):
+  picture = Image.open(job / 'routing.png')
+  assert picture.width > 500 and picture.height > 200
+  # Not a blank page: many different colours.
+  assert len(set(picture.convert('RGB').resize((200, 100)).getdata())) > 100
+
+
+def test_summaries_show_training_and_routing(job):
+  names = tags(job / 'summaries' / 'train')
+  moe = 'vit/blocks_1/sub/feed_forward/moe/'
+  for name in (
+      'loss',
+      'lr',
+      'Metrics/accuracy',
+      moe + 'mean_max_dispatch_weight',
+      moe + 'mean_max_combine_weight',
+      moe + 'router_scale',
+  ):
+    assert any(n.startswith(name) for n in names), (name, sorted(names))
+
+
+def test_killed_and_resumed_equals_uninterrupted(job, tmp_path):
+  flags = as_config(NAME, **SETTINGS), f'--job_log_dir={tmp_path / "job"}'
+  run_until(flags, step=14, log=tmp_path / 'log')
+  assert not (tmp_path / 'job/checkpoints/checkpoint_00000030').exists()
+  run('paxml.main', *flags)
+  got = scalars(tmp_path / 'job/summaries/train', 'loss')
+  want = scalars(job / 'summaries/train', 'loss')
+  assert sorted(want) == list(range(1, 31))
+  # Bit by bit: both are float32 from the same program.
+  assert got == want
+
+
+def test_exp_flag_and_fiddle_overrides_work_as_written(tmp_path):
+  flags = [
+      f'--exp=pax_softmoe.experiments.{NAME}',
+      f'--job_log_dir={tmp_path / "exp"}',
+      '--eval_on_test',
+  ]
+  run_until(flags, step=50, log=tmp_path / 'log')
+  settings = {k: v for k, v in TINY.items() if k != 'NUM_TRAIN_STEPS'}
+  done = run(
+      'paxml.main',
+      as_config(NAME, **settings, NUM_EXPERTS=4),
+      '--fdl=set:task.train.num_train_steps=3',
+      f'--job_log_dir={tmp_path / "fdl"}',
+  )
+  assert 'Final checkpoint saved' in done.stderr
+  assert (tmp_path / 'fdl/checkpoints/checkpoint_00000003').exists()
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['train', 'SoftMoEFashion'], 'Could not find experiment'),
+        (
+            ['train', NAME, '--set', 'NUM_EXPERT=4'],
+            'there is no setting NUM_EXPERT; the settings are',
+        ),
+        (
+            ['train', NAME, '--set', 'IMAGE_SIZE=30'],
+            'images of 30 pixels cannot be cut into patches of 4',
+        ),
+    ],
+)
+def test_bad_input_gives_one_line(arguments, message, tmp_path):
+  done = softmoe(*arguments, f'--job_dir={tmp_path}', check=False)
+  assert done.returncode == 1
+  assert message in done.stderr.splitlines()[0]
+  assert not (tmp_path / 'checkpoints').exists()

@@ -1,0 +1,117 @@
+"""The `softmoe` command, as far as it needs no Pax job."""
+
+import json
+import os
+
+from pax_softmoe.analysis import pax_log
+from pax_softmoe.tools import jobs
+from pax_softmoe.tools import main
+import pytest
+
+
+def test_describe_flagship_as_json(capsys):
+  assert main.main(['describe', 'SoftMoEH14', '--json']) == 0
+  facts = json.loads(capsys.readouterr().out)
+  # Official code, and table 8 of the paper: 27.3 B, 284.6 GFLOP.
+  assert facts['parameters'] == 27_318_132_649
+  assert facts['parameters_without_head'] == 27_280_224_016
+  assert facts['gflop_per_image'] == pytest.approx(284.6, rel=0.01)
+  assert facts['tokens'] == 256
+  assert facts['moe_layers'] == 16
+  assert facts['num_experts'] == 128
+  assert facts['slots_per_expert'] == 1
+  assert facts['mesh'] == [1, 1, 1, 1]
+
+
+def test_describe_takes_settings(capsys):
+  arguments = ['describe', 'SoftMoEH14', '--set', 'NUM_EXPERTS=256', '--json']
+  assert main.main(arguments) == 0
+  facts = json.loads(capsys.readouterr().out)
+  assert facts['parameters'] == 54_177_406_889
+  assert facts['gflop_per_image'] == pytest.approx(342.4, rel=0.01)
+
+
+def test_list_names_every_experiment(capsys):
+  assert main.main(['list', '--json']) == 0
+  rows = json.loads(capsys.readouterr().out)
+  names = [row['experiment'] for row in rows]
+  assert {'SoftMoEFashionMnist', 'SoftMoEH14'} <= set(names)
+  assert main.main(['list']) == 0
+  assert '27,318,132,649' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['describe', 'SoftMoEX'], "there is no experiment 'SoftMoEX'"),
+        (['evaluate', '/nonexistent'], 'holds no job'),
+        (['train', 'X', '--set', 'A'], 'expected NAME=VALUE'),
+        (['train', 'X', '--job_dir=/proc/x'], 'cannot write to the job dir'),
+    ],
+)
+def test_bad_usage_is_one_line_and_code_2(arguments, message, capsys):
+  assert main.main(arguments) == 2
+  error = capsys.readouterr().err.strip()
+  assert message in error.splitlines()[-1]
+
+
+def test_unknown_setting_fails_with_the_known_ones(capsys):
+  assert main.main(['describe', 'SoftMoEH14', '--set', 'EXPERTS=4']) == 1
+  error = capsys.readouterr().err
+  assert 'there is no setting EXPERTS; the settings are' in error
+  assert 'NUM_EXPERTS' in error
+
+
+def test_settings_are_literals_or_words():
+  got = jobs.parse_settings(['A=4', 'B=(1, 2)', 'C=full', 'D=None', 'E=1e-3'])
+  assert got == {'A': 4, 'B': (1, 2), 'C': 'full', 'D': None, 'E': 1e-3}
+
+
+def test_a_job_of_another_experiment_is_not_overwritten(tmp_path):
+  jobs.record(tmp_path, 'A', {})
+  with pytest.raises(main.UsageError, match='holds a job of A'):
+    jobs.record(tmp_path, 'B', {})
+  assert jobs.recorded(tmp_path) == ('A', {})
+
+
+def test_what_the_user_set_in_the_environment_stays(monkeypatch):
+  monkeypatch.setenv('MALLOC_ARENA_MAX', '7')
+  monkeypatch.delenv('MALLOC_MMAP_MAX_', raising=False)
+  environment = jobs.child_environment()
+  assert environment['MALLOC_ARENA_MAX'] == '7'
+  assert environment['MALLOC_MMAP_MAX_'] == '0'
+  assert environment['PATH'] == os.environ['PATH']
+
+
+LOG = """
+I1123 08:13:02.081937 1 train.py:189]   train.num_train_steps : 20
+I1123 08:13:26.477014 1 summary_utils.py:901] [PAX STATUS] step_i: 10, training loss: 2.29
+I1123 08:13:26.477224 1 summary_utils.py:905] weighted_scalars: {'accuracy': (array(0.25, dtype=float32), array(64., dtype=float32)), 'loss': (array(2.29, dtype=float32), array(64., dtype=float32))}
+I1123 08:13:27.000000 1 programs.py:512] steps/sec: 4.500000
+I1123 08:13:31.274395 1 programs.py:878] step: 10, eval test test loss: 2.2945318
+I1123 08:13:31.274732 1 programs.py:885]   accuracy=0.260000 (weight=2000.000000)
+"""
+
+
+def test_progress_is_read_from_the_log_of_pax():
+  progress = pax_log.Progress()
+  for line in LOG.splitlines():
+    progress.read(line)
+  assert progress == pax_log.Progress(
+      total_steps=20,
+      step=10,
+      loss=2.29,
+      accuracy=0.25,
+      batch_size=64,
+      steps_per_second=4.5,
+      eval_step=10,
+      evaluation={'loss': 2.2945318, 'accuracy': 0.26},
+      eval_examples=2000,
+  )
+
+
+def test_the_last_error_is_found_in_the_log():
+  progress = pax_log.Progress()
+  progress.read('Traceback (most recent call last):')
+  progress.read('ValueError: SoftMoEH14: 128 experts cannot be split')
+  assert progress.error == 'SoftMoEH14: 128 experts cannot be split'

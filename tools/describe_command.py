@@ -1,0 +1,55 @@
+"""Describes one experiment: settings, sizes, and where every array lives.
+
+  softmoe describe SoftMoEH14
+  softmoe describe SoftMoEH14 --set NUM_EXPERTS=256 --json
+"""
+
+import argparse
+import json
+
+from pax_softmoe.tools import jobs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument('experiment', help='name, see `softmoe list`')
+  jobs.add_setting_argument(parser)
+  parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def run(arguments: argparse.Namespace) -> int:
+  cls = jobs.find_experiment(arguments.experiment)
+  settings = jobs.parse_settings(arguments.set)
+  experiment = cls.with_settings(**settings)()
+  from pax_softmoe.analysis import model_size
+  from pax_softmoe.analysis import placement
+
+  facts = model_size.describe(experiment)
+  facts['mesh'] = list(experiment.mesh_shape())
+  arrays = placement.weights(experiment)
+  if arguments.json:
+    facts['weights'] = [array.as_dict() for array in arrays]
+    print(json.dumps(facts))
+    return 0
+  from rich import console
+  from rich import table as rich_table
+
+  print(f'{cls.__name__}: {cls.__doc__}\n')
+  for name, value in facts.items():
+    value = f'{value:,}' if isinstance(value, int) else value
+    value = f'{value:.4g}' if isinstance(value, float) else value
+    print(f'  {name:24} {value}')
+  table = rich_table.Table(box=None, pad_edge=False, header_style='bold')
+  for title in ('weight', 'shape', 'split over', 'MiB a device'):
+    table.add_column(title, no_wrap=True)
+  for array in arrays:
+    table.add_row(
+        array.name,
+        ' x '.join(map(str, array.shape)) or 'scalar',
+        array.split_text(),
+        f'{array.bytes_per_device / 2**20:,.2f}',
+    )
+  print()
+  console.Console(width=max(110, console.Console().width)).print(table)
+  total = sum(array.bytes_per_device for array in arrays)
+  print(f'\n  weights on each device   {total / 2**30:.2f} GiB')
+  return 0

@@ -1,0 +1,190 @@
+"""Jobs on disk: which experiment they ran, and their child processes."""
+
+import ast
+import json
+import os
+import pathlib
+import re
+import sys
+from typing import Any, Sequence
+
+from pax_softmoe.tools import main
+
+EXPERIMENTS = 'pax_softmoe.experiments'
+LOG_NAME = 'pax.log'
+_RECORD_NAME = 'softmoe.json'
+
+# glibc gives large blocks back to the system when they are freed, and Linux
+# then zeroes each page of the next one: a quarter of a small job's CPU time.
+_KEEP_MEMORY = {
+    'MALLOC_MMAP_MAX_': '0',
+    'MALLOC_TRIM_THRESHOLD_': str(16 * 2**30),
+    'MALLOC_ARENA_MAX': '1',
+}
+
+
+def child_environment() -> dict[str, str]:
+  """Returns the environment for a child that computes.
+
+  What the user set stays as it is. On Linux without an accelerator setting,
+  memory settings for the CPU are added.
+  """
+  environment = {**_KEEP_MEMORY, 'TPU_SKIP_MDS_QUERY': '1', **os.environ}
+  environment.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  return environment
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+  """Returns settings of command-line arguments NAME=VALUE.
+
+  Args:
+    pairs: values are Python literals; what is none is a string.
+
+  Raises:
+    UsageError: an argument has another form.
+  """
+  settings = {}
+  for pair in pairs:
+    name, separator, text = pair.partition('=')
+    if not separator or not name.isidentifier():
+      raise main.UsageError(
+          f'--set {pair}: expected NAME=VALUE, such as NUM_EXPERTS=4'
+      )
+    try:
+      settings[name] = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+      settings[name] = text
+  return settings
+
+
+def experiment_flag(name: str, settings: dict[str, Any]) -> str:
+  """Returns the flag of paxml.main that runs an experiment with settings."""
+  if not settings:
+    return f'--exp={EXPERIMENTS}.{name}'
+  arguments = ', '.join(f'{k}={v!r}' for k, v in settings.items())
+  return f'--fdl=config:{EXPERIMENTS}.{name}.as_config({arguments})'
+
+
+def make_folder(job_dir: pathlib.Path) -> None:
+  """Makes the folder of a job; raises UsageError if nothing can be put there."""
+  try:
+    job_dir.mkdir(parents=True, exist_ok=True)
+    probe = job_dir / '.writable'
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise main.UsageError(
+        f'cannot write to the job directory {job_dir}: {error.strerror}; choose'
+        ' another with --job_dir'
+    ) from error
+
+
+def record(job_dir: pathlib.Path, name: str, settings: dict[str, Any]) -> None:
+  """Keeps with the job what it ran.
+
+  Raises:
+    UsageError: the folder already holds a job of something else.
+  """
+  path = job_dir / _RECORD_NAME
+  new = {'experiment': name, 'settings': settings}
+  if path.exists():
+    old = json.loads(path.read_text())
+    if old['experiment'] != name:
+      raise main.UsageError(
+          f'{job_dir} holds a job of {old["experiment"]}; choose another folder'
+          f' for {name} with --job_dir'
+      )
+  path.write_text(json.dumps(new, indent=2, default=repr) + '\n')
+
+
+def recorded(job_dir: pathlib.Path) -> tuple[str, dict[str, Any]]:
+  """Returns name and settings of the experiment that a job ran.
+
+  Jobs started by `softmoe train` say so themselves; of those started by
+  `paxml.main --exp`, Pax writes down the class.
+
+  Raises:
+    UsageError: the folder holds no job, or one that does not say.
+  """
+  path = job_dir / _RECORD_NAME
+  if path.exists():
+    found = json.loads(path.read_text())
+    return found['experiment'], found['settings']
+  class_file = job_dir / 'experiment_cls_vars.txt'
+  if class_file.exists():
+    pattern = rf'^{re.escape(EXPERIMENTS)}\.(\w+):$'
+    classes = re.findall(pattern, class_file.read_text(), re.MULTILINE)
+    if classes:
+      return classes[-1], {}
+    raise main.UsageError(
+        f'{job_dir} does not say which settings it ran with; name them with'
+        ' --experiment and --set'
+    )
+  raise main.UsageError(f'{job_dir} holds no job; give the folder of one')
+
+
+def add_job_arguments(parser: Any) -> None:
+  """Adds the arguments of commands that read a finished job."""
+  parser.add_argument('job_dir', type=pathlib.Path, help='folder of a job')
+  parser.add_argument(
+      '--experiment', metavar='EXP', help='what the job ran, if it does not say'
+  )
+  add_setting_argument(parser)
+
+
+def add_setting_argument(parser: Any) -> None:
+  """Adds --set NAME=VALUE."""
+  parser.add_argument(
+      '--set',
+      action='append',
+      default=[],
+      metavar='NAME=VALUE',
+      help='change a setting of the experiment; may be repeated',
+  )
+
+
+def experiment_of(arguments: Any) -> Any:
+  """Returns the experiment, an instance, of a finished job's arguments.
+
+  Raises:
+    UsageError: see `recorded` and `find_experiment`.
+  """
+  if arguments.experiment:
+    name, settings = arguments.experiment, {}
+  else:
+    name, settings = recorded(arguments.job_dir)
+  settings.update(parse_settings(arguments.set))
+  return find_experiment(name).with_settings(**settings)()
+
+
+def find_experiment(name: str) -> Any:
+  """Returns the registered experiment of that name, a class.
+
+  Raises:
+    UsageError: there is none.
+  """
+  # Takes seconds: it loads PaxML.
+  from pax_softmoe import experiments
+
+  name = name.removeprefix(EXPERIMENTS + '.')
+  found = registered()
+  if name not in found:
+    raise main.UsageError(
+        f'there is no experiment {name!r}; `softmoe list` shows all of them'
+    )
+  return getattr(experiments, name)
+
+
+def registered() -> list[str]:
+  """Returns the names of all experiments, in the order of their definition."""
+  from pax_softmoe import experiments  # pylint: disable=unused-import
+  from paxml import experiment_registry
+
+  prefix = EXPERIMENTS + '.'
+  keys = experiment_registry.get_all()
+  return [k.removeprefix(prefix) for k in keys if k.startswith(prefix)]
+
+
+def pax_command(flags: Sequence[str]) -> list[str]:
+  """Returns the command line of Pax' own runner."""
+  return [sys.executable, '-m', 'paxml.main', *flags]

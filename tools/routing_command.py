@@ -1,0 +1,73 @@
+"""Draws which patches of test images each slot of each MoE layer reads.
+
+  softmoe routing /tmp/demo
+  softmoe routing /tmp/demo --images=6 --output=/tmp/routing.png
+"""
+
+import argparse
+import json
+import pathlib
+
+from pax_softmoe.tools import jobs
+from pax_softmoe.tools import main
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  jobs.add_job_arguments(parser)
+  parser.add_argument(
+      '--step', type=int, help='which checkpoint (default: the last)'
+  )
+  parser.add_argument(
+      '--images', type=int, default=3, help='how many images (default: 3)'
+  )
+  parser.add_argument(
+      '--output',
+      type=pathlib.Path,
+      help='PNG to write (default: JOB_DIR/routing.png)',
+  )
+  parser.add_argument(
+      '--json', action='store_true', help='print statistics as JSON'
+  )
+
+
+def run(arguments: argparse.Namespace) -> int:
+  experiment = jobs.experiment_of(arguments)
+  if not experiment.num_moe_layers():
+    raise main.UsageError(
+        f'{type(experiment).__name__} is dense and routes nothing'
+    )
+  # Imported after the arguments are known to be good; they take seconds.
+  import jax
+  from pax_softmoe.analysis import routing_weights
+  from pax_softmoe.checkpoints import reading
+  from pax_softmoe.models import inference
+
+  step, weights = reading.read_weights(arguments.job_dir, arguments.step)
+  batch = experiment.eval_input().get_next()
+  batch = jax.tree_util.tree_map(lambda x: x[: arguments.images], batch)
+  evaluate = inference.eval_function(
+      experiment.model(), collections=('intermediates',)
+  )
+  _, state = evaluate(weights, batch)
+  dispatch = routing_weights.dispatch_weights(state['intermediates'])
+  names = experiment.source().class_names
+  labels = batch.labels.argmax(-1)
+  titles = [names[i] if names else f'class {i}' for i in labels]
+  output = arguments.output or arguments.job_dir / 'routing.png'
+  routing_weights.draw(batch.image, dispatch, titles, output)
+  concentration = {
+      layer: float(w.max(axis=1).mean()) for layer, w in dispatch.items()
+  }
+  if arguments.json:
+    print(
+        json.dumps({
+            'step': step,
+            'picture': str(output),
+            'mean_max_dispatch_weight': concentration,
+        })
+    )
+  else:
+    for layer, value in concentration.items():
+      print(f'block {layer}: largest weight of a slot, on average {value:.3f}')
+    print(f'picture      {output}')
+  return 0

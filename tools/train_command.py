@@ -1,0 +1,195 @@
+"""Trains an experiment through paxml.main, with a progress bar.
+
+  softmoe train SoftMoEFashionMnist --job_dir=/tmp/demo
+  softmoe train SoftMoEFashionMnist --set NUM_EXPERTS=4 --set NUM_TRAIN_STEPS=500
+
+Pax' own log goes to JOB_DIR/pax.log. The same command again goes on from the
+last checkpoint in JOB_DIR. Flags after `--` are given to paxml.main.
+"""
+
+import argparse
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from pax_softmoe.analysis import pax_log
+from pax_softmoe.tools import jobs
+from rich import console as rich_console
+from rich import progress as rich_progress
+
+_POLL_SECONDS = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument('experiment', help='name, see `softmoe list`')
+  parser.add_argument(
+      '--job_dir',
+      type=pathlib.Path,
+      help='where all results go (default: runs/EXPERIMENT)',
+  )
+  jobs.add_setting_argument(parser)
+  parser.add_argument(
+      '--json', action='store_true', help='print the result as JSON'
+  )
+  parser.add_argument(
+      'pax_flags', nargs='*', help='flags of paxml.main, after --'
+  )
+
+
+def run(arguments: argparse.Namespace) -> int:
+  name = arguments.experiment.removeprefix(jobs.EXPERIMENTS + '.')
+  settings = jobs.parse_settings(arguments.set)
+  job_dir = arguments.job_dir or pathlib.Path('runs') / name
+  job_dir = job_dir.absolute()
+  jobs.make_folder(job_dir)
+  jobs.record(job_dir, name, settings)
+  out = rich_console.Console(stderr=True)
+  command = jobs.pax_command([
+      jobs.experiment_flag(name, settings),
+      f'--job_log_dir={job_dir}',
+      '--eval_on_test',
+      *arguments.pax_flags,
+  ])
+  log = job_dir / jobs.LOG_NAME
+  started = time.time()
+  progress, code = _watch(command, log, out)
+  if code:
+    reason = progress.error or f'paxml.main ended with code {code}'
+    out.print(f'softmoe train: {reason}', markup=False, soft_wrap=True)
+    out.print(f'The whole log is in {log}', soft_wrap=True)
+    return 1
+  result = {
+      'experiment': name,
+      'step': progress.eval_step,
+      'examples': progress.eval_examples,
+      'accuracy': progress.evaluation.get('accuracy'),
+      'loss': progress.evaluation.get('loss'),
+      'seconds': round(time.time() - started, 1),
+      'checkpoints': str(job_dir / 'checkpoints'),
+      'summaries': str(job_dir / 'summaries'),
+      'log': str(log),
+  }
+  if picture := _draw_routing(job_dir, out):
+    result['routing'] = str(picture)
+  if arguments.json:
+    print(json.dumps(result))
+  else:
+    _print(result)
+  return 0
+
+
+def _watch(
+    command: list[str], log: pathlib.Path, out: rich_console.Console
+) -> tuple[pax_log.Progress, int]:
+  """Runs Pax with its output in a file, and shows how far it is."""
+  progress = pax_log.Progress()
+  with log.open('ab') as sink, log.open() as lines:
+    lines.seek(0, 2)
+    child = subprocess.Popen(
+        command,
+        stdout=sink,
+        stderr=subprocess.STDOUT,
+        env=jobs.child_environment(),
+    )
+    try:
+      with _bar(out) as bar:
+        task = bar.add_task('starting Pax', total=None, loss='', rate='')
+        running = True
+        while running:
+          running = child.poll() is None
+          _read(lines, progress)
+          _show(bar, task, progress)
+          time.sleep(_POLL_SECONDS if running else 0)
+    except KeyboardInterrupt:
+      child.send_signal(signal.SIGINT)
+      child.wait()
+      progress.error = 'stopped; the same command goes on from the last checkpoint'
+    finally:
+      if child.poll() is None:
+        child.terminate()
+        child.wait()
+  return progress, child.returncode
+
+
+def _read(lines, progress: pax_log.Progress) -> None:
+  """Takes in all whole lines that the log has got."""
+  while True:
+    start = lines.tell()
+    line = lines.readline()
+    if not line.endswith('\n'):
+      lines.seek(start)
+      return
+    progress.read(line)
+
+
+def _bar(out: rich_console.Console) -> rich_progress.Progress:
+  return rich_progress.Progress(
+      rich_progress.TextColumn('{task.description}'),
+      rich_progress.BarColumn(bar_width=24),
+      rich_progress.TextColumn('{task.fields[loss]}'),
+      rich_progress.TextColumn('{task.fields[rate]}'),
+      console=out,
+  )
+
+
+def _show(
+    bar: rich_progress.Progress, task: int, progress: pax_log.Progress
+) -> None:
+  if not progress.step:
+    return
+  total = progress.total_steps
+  fields = {'loss': f'loss {progress.loss:.3f}', 'rate': ''}
+  if progress.accuracy is not None:
+    fields['loss'] += f'  accuracy {progress.accuracy:.1%}'
+  rate = progress.steps_per_second
+  if rate and progress.batch_size and total:
+    left = int((total - progress.step) / rate)
+    fields['rate'] = (
+        f'{rate * progress.batch_size:.0f} images/s  {left // 60}:{left % 60:02d}'
+        ' left'
+    )
+  description = f'step {progress.step}/{total}'
+  if 'accuracy' in progress.evaluation:
+    description += f'  test {progress.evaluation["accuracy"]:.1%}'
+  bar.update(
+      task, description=description, completed=progress.step, total=total, **fields
+  )
+
+
+def _draw_routing(
+    job_dir: pathlib.Path, out: rich_console.Console
+) -> pathlib.Path | None:
+  """Draws the routing of a finished job; says why if it cannot."""
+  picture = job_dir / 'routing.png'
+  command = [
+      sys.executable,
+      '-m',
+      'pax_softmoe.tools',
+      'routing',
+      str(job_dir),
+      f'--output={picture}',
+  ]
+  done = subprocess.run(
+      command, env=jobs.child_environment(), capture_output=True, text=True
+  )
+  if done.returncode:
+    lines = done.stderr.strip().splitlines() or ['no reason given']
+    out.print(f'No routing picture: {lines[-1]}', markup=False, soft_wrap=True)
+    return None
+  return picture
+
+
+def _print(result: dict[str, object]) -> None:
+  if result['accuracy'] is not None:
+    print(
+        f'Accuracy {result["accuracy"]:.2%} on {result["examples"]} held-out'
+        f' images after {result["step"]} steps ({result["seconds"]:.0f} s)'
+    )
+  else:
+    print('Nothing was left to train; `softmoe evaluate` tells the accuracy')
+  for what in ('checkpoints', 'summaries', 'routing', 'log'):
+    if what in result:
+      print(f'{what:12} {result[what]}')
