@@ -1,10 +1,10 @@
 """How the models of the paper are trained; a leaf adds size and router."""
 
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from jax import numpy as jnp
-from pax_softmoe.data import image_ops
-from pax_softmoe.data import sources
+from pax_softmoe.data import image_ops, sources
 from pax_softmoe.experiments import base
 
 
@@ -40,6 +40,12 @@ class Jft(base.ImageClassification):
         image_ops.CenterCrop(self.IMAGE_SIZE),
         image_ops.ValueRange(),
     )
+
+
+class JftShort(Jft):
+  """The shorter runs of the paper's comparison (table 9)."""
+
+  NUM_TRAIN_STEPS = 300_000
 
 
 class FashionMnist(base.ImageClassification):

@@ -1,5 +1,4 @@
-"""Checks of an experiment's settings, each with a message that says what to do.
-"""
+"""Checks of an experiment's settings, each with a message that says what to do."""
 
 import math
 from typing import Any
@@ -17,7 +16,9 @@ def check_setting_names(experiment: type) -> None:
   """
   declared = set()
   for cls in experiment.__mro__:
-    declared.update(n for n in vars(cls).get('__annotations__', {}) if n.isupper())
+    declared.update(
+        n for n in vars(cls).get('__annotations__', {}) if n.isupper()
+    )
   for cls in experiment.__mro__:
     for name in vars(cls):
       if name.isupper() and not name.startswith('_') and name not in declared:
@@ -74,6 +75,15 @@ def _check_model(name: str, experiment: Any) -> None:
         f' {patch}; set IMAGE_SIZE to {below or patch} or {below + patch}, or'
         f' PATCH_SIZE to one of {_numbers(divisors(image))}'
     )
+  # Routers that let images compete need whole groups of them.
+  group = getattr(experiment, 'GROUP_SIZE', 1)
+  for setting in ('TRAIN_BATCH_SIZE', 'EVAL_BATCH_SIZE'):
+    batch = getattr(experiment, setting)
+    if group < 1 or batch % group:
+      raise ValueError(
+          f'{name}: {batch} images ({setting}) cannot be cut into groups of'
+          f' {group}; set GROUP_SIZE to one of {_numbers(divisors(batch))}'
+      )
   dims, heads = experiment.MODEL_DIMS, experiment.NUM_HEADS
   if dims % heads:
     raise ValueError(
@@ -134,14 +144,28 @@ def mesh_problem(experiment: Any, mesh: tuple[int, ...]) -> str | None:
   def parts(letter, kind):
     return sharding.axis_size(mesh, getattr(rules, kind)(letter)[0])
 
+  group = getattr(experiment, 'GROUP_SIZE', 1)
+  images = 'images' if group == 1 else f'groups of {group} images'
+  train, evaluation = experiment.TRAIN_BATCH_SIZE, experiment.EVAL_BATCH_SIZE
+  experts, hidden = experiment.num_experts(), experiment.HIDDEN_DIMS
   wanted = (
-      ('experts', 'NUM_EXPERTS', experiment.num_experts(), parts('e', 'activation')),
-      ('hidden dims', 'HIDDEN_DIMS', experiment.HIDDEN_DIMS, parts('h', 'activation')),
-      ('hidden dims', 'HIDDEN_DIMS', experiment.HIDDEN_DIMS, parts('h', 'expert_weight')),
+      ('experts', 'NUM_EXPERTS', experts, parts('e', 'activation')),
+      ('hidden dims', 'HIDDEN_DIMS', hidden, parts('h', 'activation')),
+      ('hidden dims', 'HIDDEN_DIMS', hidden, parts('h', 'expert_weight')),
       ('heads', 'NUM_HEADS', experiment.NUM_HEADS, parts('a', 'activation')),
-      ('model dims', 'MODEL_DIMS', experiment.MODEL_DIMS, parts('d', 'dense_weight')),
-      ('images', 'TRAIN_BATCH_SIZE', experiment.TRAIN_BATCH_SIZE, parts('b', 'activation')),
-      ('images', 'EVAL_BATCH_SIZE', experiment.EVAL_BATCH_SIZE, parts('b', 'activation')),
+      (
+          'model dims',
+          'MODEL_DIMS',
+          experiment.MODEL_DIMS,
+          parts('d', 'dense_weight'),
+      ),
+      (images, 'TRAIN_BATCH_SIZE', train // group, parts('b', 'activation')),
+      (
+          images,
+          'EVAL_BATCH_SIZE',
+          evaluation // group,
+          parts('b', 'activation'),
+      ),
   )
   for what, setting, size, count in wanted:
     # A dense model has one "expert", which nothing splits.

@@ -1,17 +1,14 @@
 """The optimizer and the learning-rate schedule of the paper."""
 
+from collections.abc import Sequence
 import dataclasses
 import re
-from typing import Any, Sequence
+from typing import Any
 
 import jax
 from jax import numpy as jnp
 import optax
-from praxis import base_layer
-from praxis import optimizers
-from praxis import py_utils
-from praxis import pytypes
-from praxis import schedules
+from praxis import base_layer, optimizers, py_utils, pytypes, schedules
 
 JTensor = pytypes.JTensor
 NestedMap = py_utils.NestedMap
@@ -108,9 +105,7 @@ class AdamW(optimizers.BaseOptimizer):
 
       def moment(dtype):
         return jax.tree_util.tree_map(
-            lambda x: dataclasses.replace(
-                x, init=None, dtype=dtype or x.dtype
-            ),
+            lambda x: dataclasses.replace(x, init=None, dtype=dtype or x.dtype),
             variables,
         )
 

@@ -20,8 +20,8 @@ leaves `(replica, data)` for `b`. Going from one to the other is one all-to-all
 within each group of `expert`, and nothing else moves.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Mapping, Sequence
 
 MESH_AXES = ('replica', 'data', 'expert', 'mdl')
 BATCH_AXES = ('replica', 'data', 'expert')
@@ -30,9 +30,7 @@ Axes = tuple[str, ...]
 # What Praxis calls SplitDimsMapping: per dimension None, an axis or a tuple.
 SplitDims = tuple[Axes | str | None, ...]
 
-# A mesh axis can split only one dimension of an array. Letters take theirs in
-# this order: experts before the batch.
-_PRECEDENCE = 'eahbnpkdcx'
+_LETTERS = 'bndephakcx'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +59,9 @@ class ShardingRules:
     """Returns how a weight outside the experts is split."""
     return _split(letters, self.dense_weights)
 
-  def override(self, changes: Mapping[str, Axes | str | None]) -> 'ShardingRules':
+  def override(
+      self, changes: Mapping[str, Axes | str | None]
+  ) -> 'ShardingRules':
     """Returns these rules with single letters changed.
 
     Args:
@@ -71,13 +71,15 @@ class ShardingRules:
     Raises:
       ValueError: a kind, letter or mesh axis does not exist.
     """
-    kinds = {f.name: dict(getattr(self, f.name)) for f in dataclasses.fields(self)}
+    kinds = {
+        f.name: dict(getattr(self, f.name)) for f in dataclasses.fields(self)
+    }
     for key, axes in changes.items():
       kind, _, letter = key.partition('.')
-      if kind not in kinds or len(letter) != 1 or letter not in _PRECEDENCE:
+      if kind not in kinds or len(letter) != 1 or letter not in _LETTERS:
         raise ValueError(
             f'sharding override {key!r}: expected KIND.LETTER with KIND one of'
-            f' {", ".join(kinds)} and LETTER one of {", ".join(_PRECEDENCE)}'
+            f' {", ".join(kinds)} and LETTER one of {", ".join(_LETTERS)}'
         )
       axes = (axes,) if isinstance(axes, str) else tuple(axes or ())
       unknown = [axis for axis in axes if axis not in MESH_AXES]
@@ -91,10 +93,16 @@ class ShardingRules:
 
 
 def _split(letters: str, rules: Mapping[str, Axes]) -> SplitDims:
-  """Returns one entry per letter; an axis goes to the first letter by rank."""
+  """Returns one entry per letter.
+
+  A mesh axis can split only one dimension of an array. Hidden dims and heads
+  take theirs first, the other letters in the order they stand in: experts
+  before the batch in `ebpd`, the batch before experts in `bnep`, whose tokens
+  are where the batch is.
+  """
   taken = set()
   entries = {}
-  for letter in sorted(letters, key=_PRECEDENCE.index):
+  for letter in sorted(letters, key=lambda l: l not in 'ha'):
     axes = tuple(a for a in rules.get(letter, ()) if a not in taken)
     taken.update(axes)
     entries[letter] = axes[0] if len(axes) == 1 else axes or None
@@ -121,7 +129,12 @@ PRESETS: Mapping[str, ShardingRules] = {
     # Hidden dims and heads over `mdl`, and the batch too: with the batch whole
     # on `mdl`, every member of that axis would exchange the same tokens.
     'expert_model_parallel': ShardingRules(
-        activations={'b': BATCH_AXES + ('mdl',), 'e': ('expert',), 'h': ('mdl',), 'a': ('mdl',)},
+        activations={
+            'b': BATCH_AXES + ('mdl',),
+            'e': ('expert',),
+            'h': ('mdl',),
+            'a': ('mdl',),
+        },
         expert_weights={'e': ('expert',), 'h': ('mdl',)},
         dense_weights={'h': ('mdl',), 'a': ('mdl',)},
     ),

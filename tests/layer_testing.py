@@ -4,8 +4,7 @@ from typing import Any
 
 import jax
 from jax import numpy as jnp
-from praxis import base_layer
-from praxis import pax_fiddle
+from praxis import base_layer, pax_fiddle
 
 
 def instantiate(layer: Any, **fields: Any) -> base_layer.BaseLayer:

@@ -1,13 +1,12 @@
-"""Starts Pax jobs in child processes, as a user would, and reads their results.
-"""
+"""Starts Pax jobs in child processes, as a user would, and reads their results."""
 
+from collections.abc import Sequence
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
-from typing import Sequence
 
 from pax_softmoe.analysis import pax_log
 from tensorboard.backend.event_processing import event_accumulator

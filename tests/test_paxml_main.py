@@ -3,7 +3,16 @@
 import json
 import pathlib
 
-from pax_jobs import TINY, as_config, read_log, run, run_until, scalars, softmoe, tags
+from pax_jobs import (
+    TINY,
+    as_config,
+    read_log,
+    run,
+    run_until,
+    scalars,
+    softmoe,
+    tags,
+)
 from PIL import Image
 import pytest
 

@@ -84,9 +84,7 @@ def test_logits_are_cosines_times_scale():
 
 
 def test_logits_without_normalization_are_products():
-  logits = routing.slot_logits(
-      TOKENS, SLOTS, jnp.float32(2.0), normalize=False
-  )
+  logits = routing.slot_logits(TOKENS, SLOTS, jnp.float32(2.0), normalize=False)
   want = [[50, 0], [0, 20], [0, 0], [-100, 0]]
   np.testing.assert_allclose(logits[0, :, :, 0], want)
 

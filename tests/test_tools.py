@@ -4,8 +4,7 @@ import json
 import os
 
 from pax_softmoe.analysis import pax_log
-from pax_softmoe.tools import jobs
-from pax_softmoe.tools import main
+from pax_softmoe.tools import jobs, main
 import pytest
 
 

@@ -1,7 +1,7 @@
 """Describes one experiment: settings, sizes, and where every array lives.
 
-  softmoe describe SoftMoEH14
-  softmoe describe SoftMoEH14 --set NUM_EXPERTS=256 --json
+softmoe describe SoftMoEH14
+softmoe describe SoftMoEH14 --set NUM_EXPERTS=256 --json
 """
 
 import argparse
@@ -20,8 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
   cls = jobs.find_experiment(arguments.experiment)
   settings = jobs.parse_settings(arguments.set)
   experiment = cls.with_settings(**settings)()
-  from pax_softmoe.analysis import model_size
-  from pax_softmoe.analysis import placement
+  from pax_softmoe.analysis import model_size, placement
 
   facts = model_size.describe(experiment)
   facts['mesh'] = list(experiment.mesh_shape())

@@ -1,7 +1,7 @@
 """Evaluates a checkpoint of a job on held-out images.
 
-  softmoe evaluate /tmp/demo
-  softmoe evaluate /tmp/demo --step=1000 --json
+softmoe evaluate /tmp/demo
+softmoe evaluate /tmp/demo --step=1000 --json
 """
 
 import argparse

@@ -1,12 +1,14 @@
 """Jobs on disk: which experiment they ran, and their child processes."""
 
 import ast
+from collections.abc import Sequence
+import importlib
 import json
 import os
 import pathlib
 import re
 import sys
-from typing import Any, Sequence
+from typing import Any
 
 from pax_softmoe.tools import main
 
@@ -177,7 +179,7 @@ def find_experiment(name: str) -> Any:
 
 def registered() -> list[str]:
   """Returns the names of all experiments, in the order of their definition."""
-  from pax_softmoe import experiments  # pylint: disable=unused-import
+  importlib.import_module(EXPERIMENTS)
   from paxml import experiment_registry
 
   prefix = EXPERIMENTS + '.'

@@ -1,7 +1,7 @@
 """Lists all experiments, with what a user chooses by.
 
-  softmoe list
-  softmoe list --json
+softmoe list
+softmoe list --json
 """
 
 import argparse

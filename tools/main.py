@@ -5,9 +5,9 @@ wait for PaxML, and most need neither TensorFlow nor devices.
 """
 
 import argparse
+from collections.abc import Sequence
 import importlib
 import sys
-from typing import Sequence
 
 # Name to what it does; each is a module beside this one with `add_arguments`
 # and `run`.
@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   for name, summary in COMMANDS.items():
     # Only the command asked for needs its arguments.
     is_asked = name == next((a for a in argv if not a.startswith('-')), None)
-    module = importlib.import_module(f'pax_softmoe.tools.{name}_command') if is_asked else None
+    module = (
+        importlib.import_module(f'pax_softmoe.tools.{name}_command')
+        if is_asked
+        else None
+    )
     subparser = subparsers.add_parser(
         name,
         help=summary,

@@ -1,15 +1,14 @@
 """Draws which patches of test images each slot of each MoE layer reads.
 
-  softmoe routing /tmp/demo
-  softmoe routing /tmp/demo --images=6 --output=/tmp/routing.png
+softmoe routing /tmp/demo
+softmoe routing /tmp/demo --images=6 --output=/tmp/routing.png
 """
 
 import argparse
 import json
 import pathlib
 
-from pax_softmoe.tools import jobs
-from pax_softmoe.tools import main
+from pax_softmoe.tools import jobs, main
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,21 +37,25 @@ def run(arguments: argparse.Namespace) -> int:
     )
   # Imported after the arguments are known to be good; they take seconds.
   import jax
+  import numpy as np
   from pax_softmoe.analysis import routing_weights
   from pax_softmoe.checkpoints import reading
   from pax_softmoe.models import inference
 
   step, weights = reading.read_weights(arguments.job_dir, arguments.step)
   batch = experiment.eval_input().get_next()
-  batch = jax.tree_util.tree_map(lambda x: x[: arguments.images], batch)
+  labels = batch.labels.argmax(-1)
+  # Images of different classes show more than the first ones of the split.
+  _, chosen = np.unique(labels, return_index=True)
+  chosen = np.sort(chosen)[: arguments.images]
+  batch = jax.tree_util.tree_map(lambda x: x[chosen], batch)
   evaluate = inference.eval_function(
       experiment.model(), collections=('intermediates',)
   )
   _, state = evaluate(weights, batch)
   dispatch = routing_weights.dispatch_weights(state['intermediates'])
   names = experiment.source().class_names
-  labels = batch.labels.argmax(-1)
-  titles = [names[i] if names else f'class {i}' for i in labels]
+  titles = [names[i] if names else f'class {i}' for i in labels[chosen]]
   output = arguments.output or arguments.job_dir / 'routing.png'
   routing_weights.draw(batch.image, dispatch, titles, output)
   concentration = {

@@ -106,7 +106,9 @@ def _watch(
     except KeyboardInterrupt:
       child.send_signal(signal.SIGINT)
       child.wait()
-      progress.error = 'stopped; the same command goes on from the last checkpoint'
+      progress.error = (
+          'stopped; the same command goes on from the last checkpoint'
+      )
     finally:
       if child.poll() is None:
         child.terminate()
@@ -148,14 +150,18 @@ def _show(
   if rate and progress.batch_size and total:
     left = int((total - progress.step) / rate)
     fields['rate'] = (
-        f'{rate * progress.batch_size:.0f} images/s  {left // 60}:{left % 60:02d}'
-        ' left'
+        f'{rate * progress.batch_size:.0f} images/s '
+        f' {left // 60}:{left % 60:02d} left'
     )
   description = f'step {progress.step}/{total}'
   if 'accuracy' in progress.evaluation:
     description += f'  test {progress.evaluation["accuracy"]:.1%}'
   bar.update(
-      task, description=description, completed=progress.step, total=total, **fields
+      task,
+      description=description,
+      completed=progress.step,
+      total=total,
+      **fields,
   )
 
 

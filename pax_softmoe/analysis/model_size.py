@@ -4,9 +4,8 @@ import math
 from typing import Any
 
 import jax
-from jax import numpy as jnp
-from praxis import base_layer
-from praxis import py_utils
+from pax_softmoe.layers import soft_moe, sparse_moe
+from praxis import base_layer, py_utils
 
 NestedMap = py_utils.NestedMap
 
@@ -18,13 +17,9 @@ def abstract_weights(experiment: Any, model_tpl: Any = None) -> NestedMap:
     experiment: an `ImageClassification`.
     model_tpl: its model with sharding annotations; None for the plain one.
   """
-  size = experiment.IMAGE_SIZE
-  shape = jax.ShapeDtypeStruct
-  batch = NestedMap(
-      image=shape((1, size, size, experiment.CHANNELS), jnp.float32),
-      labels=shape((1, experiment.NUM_CLASSES), jnp.float32),
-      eval_sample_weights=shape((1,), jnp.float32),
-  )
+  # A whole batch: some routers need several images to route together.
+  specs = experiment.get_input_specs_provider_params().Instantiate()
+  batch = specs.get_input_specs()
   model = base_layer.instantiate(model_tpl or experiment.model())
   return model.abstract_init_with_metadata(batch)['params']
 
@@ -43,7 +38,7 @@ def forward_flops(experiment: Any) -> int:
   Args:
     experiment: an `ImageClassification`.
   """
-  n = (experiment.IMAGE_SIZE // experiment.PATCH_SIZE) ** 2
+  n = num_tokens(experiment)
   d, h = experiment.MODEL_DIMS, experiment.HIDDEN_DIMS
   patch_pixels = experiment.PATCH_SIZE**2 * experiment.CHANNELS
   projections = 4 * n * d * d
@@ -61,13 +56,42 @@ def forward_flops(experiment: Any) -> int:
 
 
 def _moe_multiply_adds(experiment: Any, n: int) -> int:
+  """Returns multiply-adds of one MoE layer on the `n` tokens of an image."""
   moe = experiment.moe_tpl()
   if moe is None:
     return 0
-  slots = moe.num_experts * moe.slots_per_expert
   d, h = experiment.MODEL_DIMS, experiment.HIDDEN_DIMS
-  # Scores, dispatch and combine each are tokens x slots x dims.
-  return 3 * n * slots * d + 2 * slots * d * h
+  slots = slots_per_image(experiment)
+  if moe.cls is soft_moe.SoftMoE:
+    # Scores, dispatch and combine each are tokens x slots x dims.
+    router = 3 * n * slots * d
+  elif issubclass(moe.cls, sparse_moe.SparseMoE):
+    # The gate; tokens are gathered and scattered without products.
+    router = n * moe.num_experts * d
+  else:
+    router = 0
+  return round(router + 2 * slots * d * h)
+
+
+def slots_per_image(experiment: Any) -> float:
+  """Returns the slots of all experts of a layer, per image; 0 if dense.
+
+  Args:
+    experiment: an `ImageClassification`.
+  """
+  moe = experiment.moe_tpl()
+  if moe is None:
+    return 0
+  if not issubclass(moe.cls, sparse_moe.SparseMoE):
+    return moe.num_experts * moe.slots_per_expert
+  tokens = num_tokens(experiment) * moe.group_size
+  capacity = base_layer.instantiate(moe).capacity(tokens)
+  return moe.num_experts * capacity / moe.group_size
+
+
+def num_tokens(experiment: Any) -> int:
+  """Returns the tokens of an image."""
+  return (experiment.IMAGE_SIZE // experiment.PATCH_SIZE) ** 2
 
 
 def describe(experiment: Any) -> dict[str, Any]:
@@ -79,12 +103,13 @@ def describe(experiment: Any) -> dict[str, Any]:
   weights = abstract_weights(experiment)
   moe = experiment.moe_tpl()
   total = count(weights)
+  experts = experiment.num_experts() if moe else 0
   return {
       'parameters': total,
       'parameters_without_head': total - count(weights['head']),
       'gflop_per_image': forward_flops(experiment) / 1e9,
-      'tokens': (experiment.IMAGE_SIZE // experiment.PATCH_SIZE) ** 2,
+      'tokens': num_tokens(experiment),
       'moe_layers': experiment.num_moe_layers(),
-      'num_experts': moe.num_experts if moe else 0,
-      'slots_per_expert': moe.slots_per_expert if moe else 0,
+      'num_experts': experts,
+      'slots_per_expert': slots_per_image(experiment) / experts if moe else 0,
   }

@@ -1,7 +1,8 @@
 """What a trained model's MoE layers route where, as arrays and as a picture."""
 
+from collections.abc import Sequence
 import pathlib
-from typing import Any, Sequence
+from typing import Any
 
 import jax
 import matplotlib
@@ -60,10 +61,11 @@ def draw(
   count, height, width, _ = images.shape
   slots = min(max_slots, *(w.shape[2] * w.shape[3] for w in weights.values()))
   rows = len(weights) * count
+  inches_high = 0.78 * rows + 0.5
   figure, axes = plt.subplots(
       rows,
       slots + 1,
-      figsize=(0.62 * (slots + 1) + 0.8, 0.78 * rows + 0.5),
+      figsize=(0.62 * (slots + 1) + 0.8, inches_high),
       squeeze=False,
       gridspec_kw={'wspace': 0.06, 'hspace': 0.35},
   )
@@ -98,7 +100,7 @@ def draw(
       'What each slot (expert, slot) reads: weights of patches in parts of an'
       ' even mix, white 1, red 2 and more; above each its largest',
       fontsize=8,
-      y=0.93,
+      y=figure.subplotpars.top + 0.45 / inches_high,
   )
   figure.savefig(path, dpi=160, bbox_inches='tight')
   plt.close(figure)

@@ -23,11 +23,9 @@ import zipfile
 
 import jax
 import numpy as np
-from pax_softmoe.data import image_ops
-from pax_softmoe.data import sources
+from pax_softmoe.data import image_ops, sources
 from paxml import seqio_input
-from praxis import base_input
-from praxis import py_utils
+from praxis import base_input, py_utils
 import seqio
 import tensorflow as tf
 
@@ -83,7 +81,7 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
       task_feature_lengths: not used.
     """
     return ds.enumerate().map(
-        self._convert, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        self._convert, num_parallel_calls=os.cpu_count(), deterministic=True
     )
 
   def _convert(self, position: tf.Tensor, example: dict[str, tf.Tensor]):
@@ -165,8 +163,8 @@ class ImageInput(seqio_input.SeqIOInput):
   def __post_init__(self):
     if self.source is None:
       raise ValueError(
-          f'ImageInput {self.name!r} has no data; set its source, in experiments'
-          ' by DATA_DIR'
+          f'ImageInput {self.name!r} has no data; set its source, in'
+          ' experiments by DATA_DIR'
       )
     for field in ('split_name', 'image_size', 'input_random_seed'):
       if getattr(self, field) is None:
@@ -267,12 +265,15 @@ class ImageInput(seqio_input.SeqIOInput):
     # Making each epoch's dataset from the epoch's number avoids both.
     num_epochs = num_epochs if num_epochs > 0 else tf.int64.max
     ds = tf.data.Dataset.range(num_epochs).flat_map(epoch_ds)
+    options = tf.data.Options()
     # The shuffle of an epoch starts from that epoch's seed alone, but counts as
     # stateful, and iterators over stateful operations are not saved by default.
-    options = tf.data.Options()
     options.experimental_external_state_policy = (
         tf.data.experimental.ExternalStatePolicy.IGNORE
     )
+    # The thread that tunes parallelism sleeps for up to a minute at a time, and
+    # dropping an iterator (after each evaluation) often waits until it wakes.
+    options.autotune.enabled = False
     ds = ds.with_options(options)
     return self.feature_converter(ds, self.task_feature_lengths)
 

@@ -23,8 +23,7 @@ import functools
 
 from etils import epath
 import numpy as np
-from pax_softmoe.data import idx_files
-from pax_softmoe.data import tfrecord_files
+from pax_softmoe.data import idx_files, tfrecord_files
 import seqio
 import tensorflow as tf
 

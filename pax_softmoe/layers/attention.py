@@ -5,8 +5,7 @@ import math
 import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
-from praxis import base_layer
-from praxis import pytypes
+from praxis import base_layer, pytypes
 
 JTensor = pytypes.JTensor
 SplitDimsMapping = pytypes.SplitDimsMapping

@@ -6,25 +6,29 @@ import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe import routing
-from pax_softmoe.layers import experts
-from praxis import base_layer
-from praxis import pax_fiddle
-from praxis import pytypes
-from praxis.layers import activations
+from pax_softmoe.layers import mixture
+from praxis import base_layer, pytypes
 
 JTensor = pytypes.JTensor
-LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 SplitDimsMapping = pytypes.SplitDimsMapping
 WeightHParams = base_layer.WeightHParams
 WeightInit = base_layer.WeightInit
-template_field = base_layer.template_field
 
 # The standard deviation of a standard normal cut off at two: initializers that
 # divide by it keep the one they promise, as jax.nn.initializers do.
 TRUNCATED_NORMAL_STDDEV = 0.87962566103423978
 
+DISPATCHES = {
+    'soft': routing.dispatch_weights,
+    'uniform': routing.uniform_dispatch_weights,
+}
+COMBINES = {
+    'soft': routing.combine_weights,
+    'uniform': routing.uniform_combine_weights,
+}
 
-class SoftMoE(base_layer.BaseLayer):
+
+class SoftMoE(mixture.MixtureOfExperts):
   """Soft Mixture-of-Experts: every expert sees a mix of every token.
 
       Z = norm(X) (scale * norm(Phi));  D = softmax_tokens(Z)
@@ -38,67 +42,56 @@ class SoftMoE(base_layer.BaseLayer):
   deviation 1/sqrt(D*E).
 
   Attributes:
-    input_dims: D.
-    hidden_dims: H of each expert.
-    num_experts: E.
     slots_per_expert: P.
     normalize: whether tokens and slot vectors are normalized for the scores.
+    dispatch: 'soft', or 'uniform' for slots that all hold the mean token
+      (appendix A, "Uniform / Soft").
+    combine: 'soft', or 'uniform' for tokens that all read the mean slot
+      (appendix A, "Soft / Uniform").
     noise_stddev: standard deviation of normal noise on the scores in training.
-    activation_tpl: activation of the experts.
     router_dtype: dtype of scores and both softmaxes.
-    dropout_prob: dropout of the experts' hidden dims.
-    identical_expert_init: whether all experts start with the same weights.
   """
 
-  input_dims: int = 0
-  hidden_dims: int = 0
-  num_experts: int = 0
   slots_per_expert: int = 1
   normalize: bool = True
+  dispatch: str = 'soft'
+  combine: str = 'soft'
   noise_stddev: float = 0.0
-  activation_tpl: LayerTpl = template_field(activations.GELU)
   router_dtype: jnp.dtype = jnp.float32
-  dropout_prob: float = 0.0
-  identical_expert_init: bool = True
 
-  class WeightSharding(base_layer.BaseLayer.WeightSharding):
+  class WeightSharding(mixture.MixtureOfExperts.WeightSharding):
     """How weights are split over the mesh, by their letters.
 
     Attributes:
       dep: of `phi`.
-      edh, ehd, eh, ed: of the experts, see `ExpertMlps`.
     """
 
     dep: SplitDimsMapping = None
-    edh: SplitDimsMapping = None
-    ehd: SplitDimsMapping = None
-    eh: SplitDimsMapping = None
-    ed: SplitDimsMapping = None
 
-  class ActivationSharding(base_layer.BaseLayer.ActivationSharding):
+  class ActivationSharding(mixture.MixtureOfExperts.ActivationSharding):
     """How activations are split over the mesh, by their letters.
 
     Attributes:
-      bnd: tokens, in and out.
       bnep: scores and weights.
-      ebpd, ebph: slots where their experts live, see `ExpertMlps`.
     """
 
-    bnd: SplitDimsMapping = None
     bnep: SplitDimsMapping = None
-    ebpd: SplitDimsMapping = None
-    ebph: SplitDimsMapping = None
 
   def setup(self) -> None:
-    for name in ('input_dims', 'hidden_dims', 'num_experts', 'slots_per_expert'):
-      if getattr(self, name) < 1:
+    super().setup()
+    self._require_positive('slots_per_expert')
+    for name, choices in (('dispatch', DISPATCHES), ('combine', COMBINES)):
+      if getattr(self, name) not in choices:
         raise ValueError(
-            f'{type(self).__name__}: {name} is {getattr(self, name)}; set it to'
-            ' 1 or more'
+            f'SoftMoE: {name} is {getattr(self, name)!r}; use one of'
+            f' {", ".join(choices)}'
         )
+    if self.dispatch == self.combine == 'uniform':
+      raise ValueError(
+          'SoftMoE: dispatch and combine are both uniform, which leaves no'
+          ' router to learn; use FixedRoutingMoE with routing "uniform"'
+      )
     d, e, p = self.input_dims, self.num_experts, self.slots_per_expert
-    wp = self.weight_split_dims_mapping
-    ap = self.activation_split_dims_mapping
     # The router reads its weights in full precision whatever the rest does.
     full_precision = [
         base_layer.WeightHParamsCollection.DISALLOW_BFLOAT16_CONVERSION
@@ -111,7 +104,7 @@ class SoftMoE(base_layer.BaseLayer):
                 1 / math.sqrt(d * e) / TRUNCATED_NORMAL_STDDEV
             ),
             mesh_shape=self.mesh_shape,
-            tensor_split_dims_mapping=wp.dep,
+            tensor_split_dims_mapping=self.weight_split_dims_mapping.dep,
             collections=full_precision,
         ),
     )
@@ -125,26 +118,6 @@ class SoftMoE(base_layer.BaseLayer):
             collections=full_precision,
         ),
     )
-    experts_tpl = pax_fiddle.Config(
-        experts.ExpertMlps,
-        input_dims=d,
-        hidden_dims=self.hidden_dims,
-        num_experts=e,
-        activation_tpl=self.activation_tpl,
-        dropout_prob=self.dropout_prob,
-        identical_init=self.identical_expert_init,
-    )
-    for letters in ('edh', 'ehd', 'eh', 'ed'):
-      setattr(
-          experts_tpl.weight_split_dims_mapping, letters, getattr(wp, letters)
-      )
-    for letters in ('ebpd', 'ebph'):
-      setattr(
-          experts_tpl.activation_split_dims_mapping,
-          letters,
-          getattr(ap, letters),
-      )
-    self.create_child('experts', experts_tpl)
 
   def _logits(self, inputs: JTensor) -> JTensor:
     """Returns the scores [B, N, E, P] of inputs [B, N, D]."""
@@ -159,10 +132,6 @@ class SoftMoE(base_layer.BaseLayer):
       logits += self.noise_stddev * noise.astype(logits.dtype)
     logits = self._shard(logits, 'bnep')
     return ad_checkpoint.checkpoint_name(logits, 'router_logits')
-
-  def _shard(self, x: JTensor, letters: str) -> JTensor:
-    split = getattr(self.activation_split_dims_mapping, letters)
-    return base_layer.maybe_shard(x, split, self.mesh_axis_names)
 
   def __call__(
       self, inputs: JTensor, paddings: JTensor | None = None
@@ -179,28 +148,14 @@ class SoftMoE(base_layer.BaseLayer):
     """
     inputs = self._shard(inputs, 'bnd')
     logits = self._logits(inputs)
-    dispatch = routing.dispatch_weights(logits, paddings)
-    combine = routing.combine_weights(logits, paddings)
+    dispatch = DISPATCHES[self.dispatch](logits, paddings)
+    combine = COMBINES[self.combine](logits, paddings)
     self._summarize(dispatch, combine)
 
     slots = routing.mix_tokens(inputs, dispatch.astype(inputs.dtype))
-    slots = self._shard(self._shard_like_tokens(slots), 'ebpd')
-    slots = ad_checkpoint.checkpoint_name(slots, 'expert_inputs')
-    outputs = self.experts(slots)
-    outputs = self._shard_like_tokens(self._shard(outputs, 'ebpd'))
-    outputs = ad_checkpoint.checkpoint_name(outputs, 'expert_outputs')
+    outputs = self._apply_experts(slots)
     outputs = routing.mix_slots(outputs, combine.astype(outputs.dtype))
     return self._shard(outputs, 'bnd')
-
-  def _shard_like_tokens(self, slots: JTensor) -> JTensor:
-    """Keeps slots [E, B, P, D] on the devices of their tokens.
-
-    Between this constraint and that of `ebpd` there is nothing to compute, so
-    the partitioner can only put the exchange of slots there: one all-to-all.
-    """
-    tokens = self.activation_split_dims_mapping.bnd
-    split = None if tokens is None else (None, tokens[0], None, None)
-    return base_layer.maybe_shard(slots, split, self.mesh_axis_names)
 
   def _summarize(self, dispatch: JTensor, combine: JTensor) -> None:
     """Adds how concentrated routing is (paper, appendix E.2)."""

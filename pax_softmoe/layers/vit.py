@@ -3,17 +3,12 @@
 Letters: B batch, N tokens, D model dims, H hidden dims.
 """
 
+from collections.abc import Sequence
 import itertools
 import math
-from typing import Sequence
 
-from pax_softmoe.layers import attention
-from pax_softmoe.layers import feed_forward
-from pax_softmoe.layers import soft_moe
-from pax_softmoe.layers import stack
-from praxis import base_layer
-from praxis import pax_fiddle
-from praxis import pytypes
+from pax_softmoe.layers import attention, feed_forward, soft_moe, stack
+from praxis import base_layer, pax_fiddle, pytypes
 from praxis.layers import vits
 
 JTensor = pytypes.JTensor
@@ -109,7 +104,10 @@ class EncoderBlock(base_layer.BaseLayer):
   feed_forward_tpl: LayerTpl | None = None
 
   def setup(self) -> None:
-    self.create_child('attention_norm', pax_fiddle.Config(feed_forward.LayerNorm, dim=self.input_dims))
+    self.create_child(
+        'attention_norm',
+        pax_fiddle.Config(feed_forward.LayerNorm, dim=self.input_dims),
+    )
     self.create_child(
         'attention',
         self.attention_tpl.clone().set(
@@ -208,7 +206,9 @@ class VisionTransformer(base_layer.BaseLayer):
     )
     for name, tpl in self._stacks():
       self.create_child(name, tpl)
-    self.create_child('norm', pax_fiddle.Config(feed_forward.LayerNorm, dim=self.model_dims))
+    self.create_child(
+        'norm', pax_fiddle.Config(feed_forward.LayerNorm, dim=self.model_dims)
+    )
 
   def _block(self, is_moe: bool) -> LayerTpl:
     return self.block_tpl.clone().set(

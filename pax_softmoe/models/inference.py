@@ -1,11 +1,10 @@
 """Runs a trained classifier outside of Pax' loops."""
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import jax
-from praxis import base_layer
-from praxis import pax_fiddle
-from praxis import py_utils
+from praxis import base_layer, pax_fiddle, py_utils
 
 NestedMap = py_utils.NestedMap
 

@@ -9,8 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
-from pax_softmoe.data import image_ops
-from pax_softmoe.data import sources
+from pax_softmoe.data import image_ops, sources
 import pytest
 import seqio
 import tensorflow as tf

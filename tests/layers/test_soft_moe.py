@@ -68,9 +68,7 @@ def test_router_is_float32_when_all_else_is_bfloat16():
   golden = golden_data.load('soft_2x16x8_n4p4_h16_f32_norm')
   layer = soft_moe(fprop_dtype=jnp.bfloat16)
   x = golden['x'].astype(jnp.bfloat16)
-  _, state = layer.apply(
-      golden_variables(golden), x, mutable=['intermediates']
-  )
+  _, state = layer.apply(golden_variables(golden), x, mutable=['intermediates'])
   weights = state['intermediates']['combine_weights'][0]
   assert weights.dtype == jnp.float32
   # The only rounding is that of the tokens.
@@ -212,9 +210,7 @@ def test_serves_as_moe_layer_of_praxis_stacks(repeated):
   variables = layer_testing.init(layer, x, paddings)
   y = layer_testing.apply(layer, variables, x, paddings)
   # What padded positions hold must not reach the others.
-  other = layer_testing.apply(
-      layer, variables, x.at[1, 12:].set(9.0), paddings
-  )
+  other = layer_testing.apply(layer, variables, x.at[1, 12:].set(9.0), paddings)
   np.testing.assert_allclose(y[0], other[0], atol=1e-5)
   np.testing.assert_allclose(y[1, :12], other[1, :12], atol=1e-4)
   params = variables['params']
@@ -223,7 +219,9 @@ def test_serves_as_moe_layer_of_praxis_stacks(repeated):
   assert 'moe' not in params['x_layers_0']['ff_layer']
 
 
-@pytest.mark.parametrize('policy', ['pre', 'primer_hybrid', 'post', 'post_skip'])
+@pytest.mark.parametrize(
+    'policy', ['pre', 'primer_hybrid', 'post', 'post_skip']
+)
 def test_norm_policies_put_the_norm_where_praxis_does(policy):
   """Against praxis' dense layer, with experts that do what it does."""
   tpl = moe_feed_forward()
