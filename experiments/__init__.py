@@ -9,7 +9,9 @@ accuracy in percent, and where there is a third number, ImageNet accuracy after
 fine-tuning. Training times are in days of one TPU v3 core.
 """
 
-from pax_softmoe.experiments import recipes, routers, sizes
+from pax_softmoe.experiments import recipes
+from pax_softmoe.experiments import routers
+from pax_softmoe.experiments import sizes
 from paxml import experiment_registry
 
 register = experiment_registry.register

@@ -1,18 +1,29 @@
 """What all experiments share: settings in, a Pax task and data sets out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 import math
 from typing import Any
 
 import jax
 from jax import numpy as jnp
-from pax_softmoe import compat, optimizers, sharding
-from pax_softmoe.data import image_input, sources
+from pax_softmoe import compat
+from pax_softmoe import optimizers
+from pax_softmoe import sharding
+from pax_softmoe.data import image_input
+from pax_softmoe.data import sources
 from pax_softmoe.experiments import validation
-from pax_softmoe.layers import annotate, vit
+from pax_softmoe.layers import annotate
+from pax_softmoe.layers import vit
 from pax_softmoe.models import classification
-from paxml import base_experiment, learners, parameterized_experiment, tasks_lib
-from praxis import base_input, base_layer, pax_fiddle, py_utils
+from paxml import base_experiment
+from paxml import learners
+from paxml import parameterized_experiment
+from paxml import tasks_lib
+from praxis import base_input
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import py_utils
 
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 NestedMap = py_utils.NestedMap

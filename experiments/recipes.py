@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax import numpy as jnp
-from pax_softmoe.data import image_ops, sources
+from pax_softmoe.data import image_ops
+from pax_softmoe.data import sources
 from pax_softmoe.experiments import base
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from pax_softmoe.layers import (
-    experts_choice,
-    fixed_routing,
-    soft_moe,
-    tokens_choice,
-)
-from praxis import base_layer, pax_fiddle
+from pax_softmoe.layers import experts_choice
+from pax_softmoe.layers import fixed_routing
+from pax_softmoe.layers import soft_moe
+from pax_softmoe.layers import tokens_choice
+from praxis import base_layer
+from praxis import pax_fiddle
 
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 

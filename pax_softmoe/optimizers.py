@@ -8,7 +8,11 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 import optax
-from praxis import base_layer, optimizers, py_utils, pytypes, schedules
+from praxis import base_layer
+from praxis import optimizers
+from praxis import py_utils
+from praxis import pytypes
+from praxis import schedules
 
 JTensor = pytypes.JTensor
 NestedMap = py_utils.NestedMap

@@ -20,7 +20,8 @@ leaves `(replica, data)` for `b`. Going from one to the other is one all-to-all
 within each group of `expert`, and nothing else moves.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 
 MESH_AXES = ('replica', 'data', 'expert', 'mdl')

@@ -4,7 +4,8 @@ from typing import Any
 
 import jax
 from jax import numpy as jnp
-from praxis import base_layer, pax_fiddle
+from praxis import base_layer
+from praxis import pax_fiddle
 
 
 def instantiate(layer: Any, **fields: Any) -> base_layer.BaseLayer:

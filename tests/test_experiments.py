@@ -4,7 +4,9 @@ import jax
 from jax import numpy as jnp
 from pax_softmoe import experiments
 from pax_softmoe.analysis import model_size
-from pax_softmoe.experiments import recipes, routers, sizes
+from pax_softmoe.experiments import recipes
+from pax_softmoe.experiments import routers
+from pax_softmoe.experiments import sizes
 from paxml import experiment_registry
 import pytest
 

@@ -6,7 +6,9 @@ from jax import numpy as jnp
 import numpy as np
 import optax
 from pax_softmoe import optimizers
-from praxis import base_layer, pax_fiddle, schedules
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import schedules
 import pytest
 
 

@@ -3,16 +3,14 @@
 import json
 import pathlib
 
-from pax_jobs import (
-    TINY,
-    as_config,
-    read_log,
-    run,
-    run_until,
-    scalars,
-    softmoe,
-    tags,
-)
+from pax_jobs import TINY
+from pax_jobs import as_config
+from pax_jobs import read_log
+from pax_jobs import run
+from pax_jobs import run_until
+from pax_jobs import scalars
+from pax_jobs import softmoe
+from pax_jobs import tags
 from PIL import Image
 import pytest
 

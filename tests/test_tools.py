@@ -4,7 +4,8 @@ import json
 import os
 
 from pax_softmoe.analysis import pax_log
-from pax_softmoe.tools import jobs, main
+from pax_softmoe.tools import jobs
+from pax_softmoe.tools import main
 import pytest
 
 

@@ -20,7 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
   cls = jobs.find_experiment(arguments.experiment)
   settings = jobs.parse_settings(arguments.set)
   experiment = cls.with_settings(**settings)()
-  from pax_softmoe.analysis import model_size, placement
+  from pax_softmoe.analysis import model_size
+  from pax_softmoe.analysis import placement
 
   facts = model_size.describe(experiment)
   facts['mesh'] = list(experiment.mesh_shape())

@@ -8,7 +8,8 @@ import argparse
 import json
 import pathlib
 
-from pax_softmoe.tools import jobs, main
+from pax_softmoe.tools import jobs
+from pax_softmoe.tools import main
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,10 +18,13 @@ bfloat16 as float32; `source_dtype` then still is bf16. A sum that each device
 then slices without a fusion is an all-reduce here: all of it is sent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 
-from pax_softmoe.analysis import device_groups, hlo, hlo_graph
+from pax_softmoe.analysis import device_groups
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import hlo_graph
 
 KINDS = (
     'all-to-all',

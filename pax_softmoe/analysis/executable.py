@@ -14,7 +14,10 @@ import dataclasses
 import re
 from typing import Any
 
-from pax_softmoe.analysis import collectives, hlo, hlo_cost, tpu
+from pax_softmoe.analysis import collectives
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import hlo_cost
+from pax_softmoe.analysis import tpu
 
 
 @dataclasses.dataclass(frozen=True)

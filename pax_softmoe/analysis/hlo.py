@@ -14,7 +14,8 @@ in `hlo_graph`, what crosses chips in `collectives`, what is computed in
 libtpu 0.0.11.4 for TPU v4.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import functools
 import math

@@ -10,12 +10,16 @@ instruction but those that communicate; no one measured them.
 """
 
 import collections
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import math
 import re
 
-from pax_softmoe.analysis import convolution, hlo, hlo_graph
+from pax_softmoe.analysis import convolution
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import hlo_graph
 
 # One result for each element, and work for each.
 _ELEMENTWISE = frozenset("""

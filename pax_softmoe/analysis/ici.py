@@ -14,10 +14,12 @@ plus a latency for each hop. It is no measurement: it does not know of the
 collective algorithms of libtpu, nor of what runs at the same time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Sequence
 import math
 
-from pax_softmoe.analysis import collectives, tpu
+from pax_softmoe.analysis import collectives
+from pax_softmoe.analysis import tpu
 
 # One way, of one link; and for the first byte to reach the next chip.
 # https://jax-ml.github.io/scaling-book/tpus and /sharding

@@ -4,8 +4,10 @@ import math
 from typing import Any
 
 import jax
-from pax_softmoe.layers import soft_moe, sparse_moe
-from praxis import base_layer, py_utils
+from pax_softmoe.layers import soft_moe
+from pax_softmoe.layers import sparse_moe
+from praxis import base_layer
+from praxis import py_utils
 
 NestedMap = py_utils.NestedMap
 

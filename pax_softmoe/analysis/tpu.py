@@ -18,7 +18,8 @@ Only there it is out of sight of JAX, which looks for a TPU for minutes if it
 sees libtpu and neither JAX_PLATFORMS=cpu nor TPU_SKIP_MDS_QUERY=1 is set.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import dataclasses
 import importlib.util

@@ -23,9 +23,11 @@ import zipfile
 
 import jax
 import numpy as np
-from pax_softmoe.data import image_ops, sources
+from pax_softmoe.data import image_ops
+from pax_softmoe.data import sources
 from paxml import seqio_input
-from praxis import base_input, py_utils
+from praxis import base_input
+from praxis import py_utils
 import seqio
 import tensorflow as tf
 

@@ -9,7 +9,8 @@ An operation is a frozen dataclass that is called as `op(image, seed)`:
 Letters: h height and w width in pixels, c channels (1 grey, 3 colour).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 
 import tensorflow as tf

@@ -23,7 +23,8 @@ import functools
 
 from etils import epath
 import numpy as np
-from pax_softmoe.data import idx_files, tfrecord_files
+from pax_softmoe.data import idx_files
+from pax_softmoe.data import tfrecord_files
 import seqio
 import tensorflow as tf
 

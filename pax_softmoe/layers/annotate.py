@@ -3,7 +3,8 @@
 import dataclasses
 
 from pax_softmoe import sharding
-from praxis import base_layer, pax_fiddle
+from praxis import base_layer
+from praxis import pax_fiddle
 
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 

@@ -5,7 +5,8 @@ import math
 import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
-from praxis import base_layer, pytypes
+from praxis import base_layer
+from praxis import pytypes
 
 JTensor = pytypes.JTensor
 SplitDimsMapping = pytypes.SplitDimsMapping

@@ -4,8 +4,11 @@ import math
 
 from jax import ad_checkpoint
 from jax import numpy as jnp
-from praxis import base_layer, pax_fiddle, pytypes
-from praxis.layers import activations, stochastics
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import pytypes
+from praxis.layers import activations
+from praxis.layers import stochastics
 
 JTensor = pytypes.JTensor
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]

@@ -3,8 +3,13 @@
 from typing import Any
 
 from pax_softmoe.layers import soft_moe
-from praxis import base_layer, pax_fiddle, pytypes
-from praxis.layers import activations, normalizations, stochastics, transformers
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import pytypes
+from praxis.layers import activations
+from praxis.layers import normalizations
+from praxis.layers import stochastics
+from praxis.layers import transformers
 
 JTensor = pytypes.JTensor
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]

@@ -2,7 +2,9 @@
 
 from jax import ad_checkpoint
 from pax_softmoe.layers import experts
-from praxis import base_layer, pax_fiddle, pytypes
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import pytypes
 from praxis.layers import activations
 
 JTensor = pytypes.JTensor

@@ -7,7 +7,8 @@ from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe import routing
 from pax_softmoe.layers import mixture
-from praxis import base_layer, pytypes
+from praxis import base_layer
+from praxis import pytypes
 
 JTensor = pytypes.JTensor
 SplitDimsMapping = pytypes.SplitDimsMapping

@@ -6,8 +6,10 @@ import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe import routing_sparse
-from pax_softmoe.layers import mixture, soft_moe
-from praxis import base_layer, pytypes
+from pax_softmoe.layers import mixture
+from pax_softmoe.layers import soft_moe
+from praxis import base_layer
+from praxis import pytypes
 
 JTensor = pytypes.JTensor
 SplitDimsMapping = pytypes.SplitDimsMapping

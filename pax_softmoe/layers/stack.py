@@ -1,11 +1,14 @@
 """Stacks of equal blocks, and what of them is kept for the backward pass."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from flax import linen as nn
 import jax
-from praxis import base_layer, flax_utils, pytypes
+from praxis import base_layer
+from praxis import flax_utils
+from praxis import pytypes
 from praxis.layers import repeats
 
 JTensor = pytypes.JTensor

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import itertools
 import math
 
-from pax_softmoe.layers import attention, feed_forward, soft_moe, stack
-from praxis import base_layer, pax_fiddle, pytypes
+from pax_softmoe.layers import attention
+from pax_softmoe.layers import feed_forward
+from pax_softmoe.layers import soft_moe
+from pax_softmoe.layers import stack
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import pytypes
 from praxis.layers import vits
 
 JTensor = pytypes.JTensor

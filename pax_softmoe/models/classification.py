@@ -7,14 +7,12 @@ import jax
 from jax import numpy as jnp
 import optax
 from pax_softmoe.layers import vit
-from praxis import (
-    base_input,
-    base_layer,
-    base_model,
-    pax_fiddle,
-    py_utils,
-    pytypes,
-)
+from praxis import base_input
+from praxis import base_layer
+from praxis import base_model
+from praxis import pax_fiddle
+from praxis import py_utils
+from praxis import pytypes
 
 JTensor = pytypes.JTensor
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from praxis import base_layer, pax_fiddle, py_utils
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import py_utils
 
 NestedMap = py_utils.NestedMap
 

@@ -8,7 +8,8 @@ import sys
 
 import hlo_programs
 import jax
-from pax_softmoe.analysis import hlo, tpu
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import tpu
 import pytest
 
 

@@ -1,6 +1,7 @@
 """Collectives of programs that send a known number of bytes."""
 
-from pax_softmoe.analysis import collectives, hlo
+from pax_softmoe.analysis import collectives
+from pax_softmoe.analysis import hlo
 import pytest
 
 # What `x` of `hlo_programs` has on one device: float32[8, 16, 256].

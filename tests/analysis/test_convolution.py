@@ -2,7 +2,8 @@
 
 import itertools
 
-from pax_softmoe.analysis import convolution, hlo
+from pax_softmoe.analysis import convolution
+from pax_softmoe.analysis import hlo
 import pytest
 
 

@@ -2,7 +2,8 @@
 
 import jax
 from jax import numpy as jnp
-from pax_softmoe.analysis import executable, tpu
+from pax_softmoe.analysis import executable
+from pax_softmoe.analysis import tpu
 import pytest
 
 

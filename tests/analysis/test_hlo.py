@@ -1,6 +1,7 @@
 """Reading the text of compiled modules."""
 
-from pax_softmoe.analysis import hlo, hlo_shapes
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import hlo_shapes
 import pytest
 
 TEXT = r"""HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[8]{0})->f32[8]{0}}, replica_count=2, num_partitions=4

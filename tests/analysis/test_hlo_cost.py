@@ -1,6 +1,7 @@
 """Arithmetic and cycles of programs that need a known amount."""
 
-from pax_softmoe.analysis import hlo, hlo_cost
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import hlo_cost
 import pytest
 
 PRODUCT = 2 * 64 * 64 * 64

@@ -2,7 +2,8 @@
 
 import re
 
-from pax_softmoe.analysis import hlo, hlo_graph
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import hlo_graph
 import pytest
 
 # `i` starts at %start and turns as long as %test says; the bound is the last

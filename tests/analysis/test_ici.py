@@ -1,6 +1,8 @@
 """Estimated times of exchanges that can be worked out by hand."""
 
-from pax_softmoe.analysis import collectives, ici, tpu
+from pax_softmoe.analysis import collectives
+from pax_softmoe.analysis import ici
+from pax_softmoe.analysis import tpu
 import pytest
 
 # What one link carries in a millisecond.

@@ -4,7 +4,10 @@ import importlib.util
 import os
 import sys
 
-from pax_softmoe.analysis import collectives, hlo, hlo_cost, tpu
+from pax_softmoe.analysis import collectives
+from pax_softmoe.analysis import hlo
+from pax_softmoe.analysis import hlo_cost
+from pax_softmoe.analysis import tpu
 import pytest
 
 X_BYTES = 8 * 16 * 256 * 4

@@ -1,9 +1,13 @@
 """Tests of the Pax input, mostly on 37 tiny images that can be told apart."""
 
 import numpy as np
-from pax_softmoe.data import image_input, image_ops, sources
+from pax_softmoe.data import image_input
+from pax_softmoe.data import image_ops
+from pax_softmoe.data import sources
 from paxml import checkpoints
-from praxis import base_hyperparams, base_input, pax_fiddle
+from praxis import base_hyperparams
+from praxis import base_input
+from praxis import pax_fiddle
 import pytest
 import tensorflow as tf
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 import numpy as np
-from pax_softmoe.data import image_ops, sources
+from pax_softmoe.data import image_ops
+from pax_softmoe.data import sources
 import pytest
 import seqio
 import tensorflow as tf

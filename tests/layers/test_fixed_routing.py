@@ -5,7 +5,8 @@ import jax
 from jax import numpy as jnp
 import layer_testing
 import numpy as np
-from pax_softmoe import layers, routing
+from pax_softmoe import layers
+from pax_softmoe import routing
 import pytest
 
 B, N, D, E, P, H = 2, 16, 8, 4, 4, 16

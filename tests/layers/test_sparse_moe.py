@@ -9,7 +9,9 @@ import layer_testing
 import numpy as np
 from pax_softmoe import layers
 from pax_softmoe.models import classification
-from praxis import base_layer, pax_fiddle, py_utils
+from praxis import base_layer
+from praxis import pax_fiddle
+from praxis import py_utils
 from praxis.layers import transformers
 import pytest
 

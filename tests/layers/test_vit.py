@@ -7,7 +7,8 @@ from jax import numpy as jnp
 import layer_testing
 import numpy as np
 from pax_softmoe import layers
-from pax_softmoe.layers import attention, stack
+from pax_softmoe.layers import attention
+from pax_softmoe.layers import stack
 from praxis import pax_fiddle
 import pytest
 
