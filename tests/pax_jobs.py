@@ -75,18 +75,25 @@ def run_until(flags: Sequence[str], step: int, log: pathlib.Path) -> None:
         stderr=subprocess.STDOUT,
     )
     try:
-      deadline = time.time() + TIMEOUT_SECONDS
-      while time.time() < deadline:
-        progress = read_log(log)
-        if progress.step >= step:
-          return
-        if child.poll() is not None:
-          raise AssertionError(f'ended early: {progress.error}')
-        time.sleep(0.05)
-      raise AssertionError(f'step {step} not reached: {progress}')
+      wait_for_step(child, log, step)
     finally:
       child.send_signal(signal.SIGKILL)
       child.wait()
+
+
+def wait_for_step(
+    child: subprocess.Popen, log: pathlib.Path, step: int
+) -> None:
+  """Returns when a running job reports a step; fails if it ends before."""
+  deadline = time.time() + TIMEOUT_SECONDS
+  while time.time() < deadline:
+    progress = read_log(log)
+    if progress.step >= step:
+      return
+    if child.poll() is not None:
+      raise AssertionError(f'ended early: {progress.error}')
+    time.sleep(0.05)
+  raise AssertionError(f'step {step} not reached: {progress}')
 
 
 def read_log(log: pathlib.Path) -> pax_log.Progress:

@@ -102,28 +102,9 @@ def test_killed_and_resumed_equals_uninterrupted(job, tmp_path):
   assert got == want
 
 
-def test_exp_flag_and_fiddle_overrides_work_as_written(tmp_path):
-  flags = [
-      f'--exp=pax_softmoe.experiments.{NAME}',
-      f'--job_log_dir={tmp_path / "exp"}',
-      '--eval_on_test',
-  ]
-  run_until(flags, step=50, log=tmp_path / 'log')
-  settings = {k: v for k, v in TINY.items() if k != 'NUM_TRAIN_STEPS'}
-  done = run(
-      'paxml.main',
-      as_config(NAME, **settings, NUM_EXPERTS=4),
-      '--fdl=set:task.train.num_train_steps=3',
-      f'--job_log_dir={tmp_path / "fdl"}',
-  )
-  assert 'Final checkpoint saved' in done.stderr
-  assert (tmp_path / 'fdl/checkpoints/checkpoint_00000003').exists()
-
-
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['train', 'SoftMoEFashion'], 'Could not find experiment'),
         (
             ['train', NAME, '--set', 'NUM_EXPERT=4'],
             'there is no setting NUM_EXPERT; the settings are',
@@ -137,5 +118,6 @@ def test_exp_flag_and_fiddle_overrides_work_as_written(tmp_path):
 def test_bad_input_gives_one_line(arguments, message, tmp_path):
   done = softmoe(*arguments, f'--job_dir={tmp_path}', check=False)
   assert done.returncode == 1
-  assert message in done.stderr.splitlines()[0]
+  (line,) = [l for l in done.stderr.splitlines() if l.startswith('softmoe')]
+  assert message in line
   assert not (tmp_path / 'checkpoints').exists()

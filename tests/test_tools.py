@@ -45,11 +45,13 @@ def test_list_names_every_experiment(capsys):
     [
         (['describe', 'SoftMoEX'], "there is no experiment 'SoftMoEX'"),
         (['evaluate', '/nonexistent'], 'holds no job'),
+        (['train', 'SoftMoEX', '--job_dir=JOB'], "no experiment 'SoftMoEX'"),
         (['train', 'X', '--set', 'A'], 'expected NAME=VALUE'),
         (['train', 'X', '--job_dir=/proc/x'], 'cannot write to the job dir'),
     ],
 )
-def test_bad_usage_is_one_line_and_code_2(arguments, message, capsys):
+def test_bad_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path):
+  arguments = [a.replace('JOB', str(tmp_path)) for a in arguments]
   assert main.main(arguments) == 2
   error = capsys.readouterr().err.strip()
   assert message in error.splitlines()[-1]
@@ -68,10 +70,10 @@ def test_settings_are_literals_or_words():
 
 
 def test_a_job_of_another_experiment_is_not_overwritten(tmp_path):
-  jobs.record(tmp_path, 'A', {})
-  with pytest.raises(main.UsageError, match='holds a job of A'):
-    jobs.record(tmp_path, 'B', {})
-  assert jobs.recorded(tmp_path) == ('A', {})
+  jobs.record(tmp_path, 'ViTS16', {})
+  with pytest.raises(main.UsageError, match='holds a job of ViTS16'):
+    jobs.record(tmp_path, 'SoftMoES16', {})
+  assert jobs.recorded(tmp_path) == ('ViTS16', {})
 
 
 def test_what_the_user_set_in_the_environment_stays(monkeypatch):
@@ -81,6 +83,16 @@ def test_what_the_user_set_in_the_environment_stays(monkeypatch):
   assert environment['MALLOC_ARENA_MAX'] == '7'
   assert environment['MALLOC_MMAP_MAX_'] == '0'
   assert environment['PATH'] == os.environ['PATH']
+
+
+def test_names_read_from_the_source_are_those_that_pax_knows():
+  from paxml import experiment_registry
+
+  jobs.find_experiment('SoftMoEH14')
+  keys = experiment_registry.get_all()
+  prefix = jobs.EXPERIMENTS + '.'
+  names = [k.removeprefix(prefix) for k in keys if k.startswith(prefix)]
+  assert jobs.registered() == names
 
 
 LOG = """

@@ -3,11 +3,11 @@
 import ast
 from collections.abc import Sequence
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
 import re
-import sys
 from typing import Any
 
 from pax_softmoe.tools import main
@@ -85,8 +85,10 @@ def record(job_dir: pathlib.Path, name: str, settings: dict[str, Any]) -> None:
   """Keeps with the job what it ran.
 
   Raises:
-    UsageError: the folder already holds a job of something else.
+    UsageError: there is no such experiment, or the folder already holds a job
+      of something else.
   """
+  check_name(name)
   path = job_dir / _RECORD_NAME
   new = {'experiment': name, 'settings': settings}
   if path.exists():
@@ -159,34 +161,36 @@ def experiment_of(arguments: Any) -> Any:
   return find_experiment(name).with_settings(**settings)()
 
 
+def check_name(name: str) -> None:
+  """Raises UsageError if there is no experiment of that name."""
+  if name not in registered():
+    raise main.UsageError(
+        f'there is no experiment {name!r}; `softmoe list` shows all of them'
+    )
+
+
 def find_experiment(name: str) -> Any:
   """Returns the registered experiment of that name, a class.
 
   Raises:
     UsageError: there is none.
   """
-  # Takes seconds: it loads PaxML.
-  from pax_softmoe import experiments
-
   name = name.removeprefix(EXPERIMENTS + '.')
-  found = registered()
-  if name not in found:
-    raise main.UsageError(
-        f'there is no experiment {name!r}; `softmoe list` shows all of them'
-    )
-  return getattr(experiments, name)
+  check_name(name)
+  # Takes seconds: it loads PaxML.
+  return getattr(importlib.import_module(EXPERIMENTS), name)
 
 
 def registered() -> list[str]:
-  """Returns the names of all experiments, in the order of their definition."""
-  importlib.import_module(EXPERIMENTS)
-  from paxml import experiment_registry
+  """Returns the names of all experiments, in the order of their definition.
 
-  prefix = EXPERIMENTS + '.'
-  keys = experiment_registry.get_all()
-  return [k.removeprefix(prefix) for k in keys if k.startswith(prefix)]
-
-
-def pax_command(flags: Sequence[str]) -> list[str]:
-  """Returns the command line of Pax' own runner."""
-  return [sys.executable, '-m', 'paxml.main', *flags]
+  Read from the source, since importing it takes seconds.
+  """
+  source = importlib.util.find_spec(EXPERIMENTS).origin
+  tree = ast.parse(pathlib.Path(source).read_text())
+  return [
+      node.name
+      for node in tree.body
+      if isinstance(node, ast.ClassDef)
+      and any(getattr(d, 'id', '') == 'register' for d in node.decorator_list)
+  ]
