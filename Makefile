@@ -18,8 +18,9 @@ $(VENV)/.installed: requirements.lock setup.cfg
 	$(UV) --no-build-isolation -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock requirements-tpu.lock
 	$(UV) --require-hashes -r requirements-dev.lock
+	$(UV) --require-hashes --target $(VENV)/libtpu -r requirements-tpu.lock
 	touch $@
 
 train: env

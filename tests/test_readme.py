@@ -5,7 +5,6 @@ import pathlib
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -44,7 +43,7 @@ def runs_until_step_50(command, tmp_path):
   try:
     pax_jobs.wait_for_step(child, log, step=50)
   finally:
-    child.send_signal(signal.SIGINT)
+    child.terminate()
     child.wait()
 
 

@@ -7,6 +7,7 @@ wait for PaxML, and most need neither TensorFlow nor devices.
 import argparse
 from collections.abc import Sequence
 import importlib
+import signal
 import sys
 
 # Name to what it does; each is a module beside this one with `add_arguments`
@@ -16,6 +17,8 @@ COMMANDS = {
     'describe': 'show one experiment: settings, sizes, where arrays live',
     'train': 'train an experiment, with a progress bar',
     'evaluate': 'evaluate the last checkpoint of a job',
+    'study': 'train every router on the same images and compare them',
+    'bench': 'measure the speed of every router',
     'routing': 'draw what each slot of a trained model looks at',
 }
 
@@ -58,15 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
       module.add_arguments(subparser)
       subparser.set_defaults(run=module.run)
   arguments = parser.parse_args(argv)
+  # An exit, unlike death by a signal, ends the children too.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
     return arguments.run(arguments)
-  except UsageError as error:
-    print(f'softmoe: {error}', file=sys.stderr)
-    return 2
-  except (ValueError, OSError) as error:
-    print(f'softmoe: {error}', file=sys.stderr)
-    return 1
-
-
-if __name__ == '__main__':
-  sys.exit(main())
+  except (UsageError, ValueError, OSError) as error:
+    # Fiddle adds to errors, in further lines, what it was building.
+    print(f'softmoe: {str(error).splitlines()[0]}', file=sys.stderr)
+    return 2 if isinstance(error, UsageError) else 1

@@ -158,9 +158,9 @@ class ImageInput(seqio_input.SeqIOInput):
   eval_loop_num_batches: int = -1
   trim_output_features: bool = False
   try_in_mem_cache: bool = False
-  # It is for TFDS readers, and needs a newer tensorflow_datasets than any
-  # stack of ours has.
-  experimental_enable_index_shuffle: bool | None = False
+  # It would set options of TFDS readers, which our sources do not use, and which
+  # TensorFlow 2.9 and the tensorflow_datasets of all stacks do not have.
+  enable_symbolic_checkpointing: bool | None = False
 
   def __post_init__(self):
     if self.source is None:

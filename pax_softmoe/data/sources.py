@@ -23,6 +23,7 @@ import functools
 
 from etils import epath
 import numpy as np
+from pax_softmoe.data import array_source
 from pax_softmoe.data import idx_files
 from pax_softmoe.data import tfrecord_files
 import seqio
@@ -221,7 +222,6 @@ class EmbeddedFashionMnist(ImageSource):
 
   def check(self) -> None:
     """Raises a ValueError if a file is missing or differs from the original."""
-    self._records().check(full=True)
     for split, expected in (('train', 10_000), ('test', 2_000)):
       count = self.num_examples(split)
       if count != expected:
@@ -229,6 +229,7 @@ class EmbeddedFashionMnist(ImageSource):
             f'{_EMBEDDED_DIR}: {count} examples in {split} instead of'
             f' {expected}; install the package again'
         )
+    self._records().check(full=True)
 
   def _records(self) -> TFRecordImages:
     return TFRecordImages(
@@ -268,7 +269,7 @@ class FashionMnist(ImageSource):
       self._paths(split)
     return seqio.Task(
         self.name,
-        _ArrayDataSource(self),
+        array_source.ArrayDataSource(self.load, self.splits),
         output_features=_output_features(),
         # A buffer of one changes nothing: the source shuffles by itself.
         shuffle_buffer_size=1,
@@ -309,53 +310,3 @@ class FashionMnist(ImageSource):
         idx_files.find(self.data_dir, f'{prefix}-images-idx3-ubyte'),
         idx_files.find(self.data_dir, f'{prefix}-labels-idx1-ubyte'),
     )
-
-
-class _ArrayDataSource(seqio.DataSource):
-  """The images of a `FashionMnist`, held in memory and given out as PNGs."""
-
-  def __init__(self, source: FashionMnist):
-    self._source = source
-    super().__init__(splits=source.splits, caching_permitted=False)
-
-  @property
-  def supports_arbitrary_sharding(self) -> bool:
-    return True
-
-  def list_shards(self, split: str) -> Sequence[str]:
-    return [split]
-
-  def get_dataset(
-      self,
-      split: str = 'train',
-      shuffle: bool = True,
-      seed: int | tf.Tensor | None = None,
-      shard_info: seqio.ShardInfo | None = None,
-      **unused_kwargs,
-  ) -> tf.data.Dataset:
-    """Returns this shard's examples; reads the files."""
-    images, labels = self._source.load(split)
-    shard_info = shard_info or seqio.ShardInfo(0, 1)
-    positions = range(shard_info.index, len(labels), shard_info.num_shards)
-    if seed is None:
-      seed = np.random.randint(2**31)
-    # Whoever builds an epoch inside a TensorFlow function shares these arrays
-    # instead of copying them into the function as constants.
-    with tf.init_scope():
-      images = tf.constant(images[..., None])
-      labels = tf.constant(labels, tf.int64)
-
-    def example(index: tf.Tensor) -> dict[str, tf.Tensor]:
-      if shuffle:
-        # A random permutation without a buffer: all that a checkpoint has to
-        # keep is how far it came.
-        index = tf.random.experimental.index_shuffle(
-            index, tf.stack([seed, 0]), len(positions) - 1
-        )
-      position = positions.start + positions.step * index
-      # Uncompressed, since it is decoded again at once.
-      image = tf.io.encode_png(images[position], compression=0)
-      return {'image': image, 'label': labels[position][None]}
-
-    indices = tf.data.Dataset.range(len(positions))
-    return indices.map(example, num_parallel_calls=tf.data.AUTOTUNE)

@@ -167,20 +167,6 @@ def test_idx_files_give_their_images_and_labels(idx_folder):
   assert [source.num_examples(split) for split in source.splits] == [3, 2]
 
 
-def test_idx_files_are_shuffled_with_the_seed(idx_folder):
-  (idx_folder / 'train-images-idx3-ubyte').write_bytes(
-      idx_bytes(np.arange(50).reshape(50, 1, 1))
-  )
-  (idx_folder / 'train-labels-idx1-ubyte').write_bytes(idx_bytes([0] * 50))
-  task = sources.FashionMnist(str(idx_folder)).task()
-  orders = []
-  for seed in (1, 1, 2):
-    ds = task.get_dataset({}, 'train', shuffle=True, seed=seed)
-    orders.append([x['image'] for x in ds.as_numpy_iterator()])
-  assert orders[0] == orders[1] != orders[2]
-  assert sorted(orders[0]) == sorted(orders[2])
-
-
 def damage_idx(folder, how):
   """Damages one file; returns its name."""
   images = folder / 'train-images-idx3-ubyte'
