@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 JOB_DIR ?= runs/SoftMoEFashionMnist
 
-.PHONY: env env-dev train test test-slow lint format clean
+.PHONY: env env-dev train test test-slow golden lint format clean
 
 env: $(VENV)/.installed
 env-dev: $(VENV)/.installed-dev
@@ -31,6 +31,10 @@ test: env-dev
 
 test-slow: env-dev
 	$(BIN)/python -m pytest -q -m "slow and not tpu"
+
+# Records what every experiment is, after a change that is meant.
+golden: env-dev
+	$(BIN)/python tests/test_golden_experiments.py
 
 lint: env-dev
 	$(BIN)/ruff check pax_softmoe experiments tools tests

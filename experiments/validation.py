@@ -84,6 +84,13 @@ def _check_model(name: str, experiment: Any) -> None:
           f'{name}: {batch} images ({setting}) cannot be cut into groups of'
           f' {group}; set GROUP_SIZE to one of {_numbers(divisors(batch))}'
       )
+    processes = jax.process_count()
+    if batch % processes:
+      raise ValueError(
+          f'{name}: {batch} images ({setting}) cannot be read by {processes}'
+          f' processes in equal parts; set {setting} to a multiple of'
+          f' {processes}'
+      )
   dims, heads = experiment.MODEL_DIMS, experiment.NUM_HEADS
   if dims % heads:
     raise ValueError(
@@ -118,9 +125,15 @@ def _check_mesh(name: str, experiment: Any) -> None:
           f' for each of {", ".join(sharding.MESH_AXES)}'
       )
   mesh = experiment.mesh_shape()
-  devices = jax.device_count()
+  devices, slices = jax.device_count(), math.prod(dcn)
+  if devices % slices:
+    raise ValueError(
+        f'{name}: {devices} devices cannot be {slices} equal slices; set'
+        ' DCN_MESH_SHAPE to sizes whose product is one of'
+        f' {_numbers(divisors(devices))}'
+    )
   if math.prod(mesh) != devices:
-    choices = valid_meshes(experiment, devices // math.prod(dcn))
+    choices = valid_meshes(experiment, devices // slices)
     raise ValueError(
         f'{name}: a mesh of {" x ".join(map(str, mesh))} needs'
         f' {math.prod(mesh)} devices, and there are {devices}; set'

@@ -14,7 +14,7 @@ from pax_softmoe.tools import main
 
 EXPERIMENTS = 'pax_softmoe.experiments'
 LOG_NAME = 'pax.log'
-_RECORD_NAME = 'softmoe.json'
+RECORD_NAME = 'softmoe.json'
 
 # glibc gives large blocks back to the system when they are freed, and Linux
 # then zeroes each page of the next one: a quarter of a small job's CPU time.
@@ -89,7 +89,7 @@ def record(job_dir: pathlib.Path, name: str, settings: dict[str, Any]) -> None:
       of something else.
   """
   check_name(name)
-  path = job_dir / _RECORD_NAME
+  path = job_dir / RECORD_NAME
   new = {'experiment': name, 'settings': settings}
   if path.exists():
     old = json.loads(path.read_text())
@@ -110,7 +110,7 @@ def recorded(job_dir: pathlib.Path) -> tuple[str, dict[str, Any]]:
   Raises:
     UsageError: the folder holds no job, or one that does not say.
   """
-  path = job_dir / _RECORD_NAME
+  path = job_dir / RECORD_NAME
   if path.exists():
     found = json.loads(path.read_text())
     return found['experiment'], found['settings']

@@ -19,6 +19,7 @@ COMMANDS = {
     'evaluate': 'evaluate the last checkpoint of a job',
     'study': 'train every router on the same images and compare them',
     'bench': 'measure the speed of every router',
+    'tune': 'find mesh and sharding for a TPU slice, without a TPU',
     'routing': 'draw what each slot of a trained model looks at',
 }
 

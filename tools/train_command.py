@@ -10,17 +10,15 @@ last checkpoint in JOB_DIR. Flags after `--` are given to paxml.main.
 import argparse
 import json
 import pathlib
-import signal
 import subprocess
 import sys
 import time
 
 from pax_softmoe.analysis import pax_log
+from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
 from rich import console as rich_console
 from rich import progress as rich_progress
-
-_POLL_SECONDS = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,17 +45,25 @@ def run(arguments: argparse.Namespace) -> int:
   jobs.make_folder(job_dir)
   jobs.record(job_dir, name, settings)
   out = rich_console.Console(stderr=True)
-  command = jobs.pax_command([
+  flags = [
       jobs.experiment_flag(name, settings),
       f'--job_log_dir={job_dir}',
       '--eval_on_test',
       *arguments.pax_flags,
-  ])
+  ]
   log = job_dir / jobs.LOG_NAME
   started = time.time()
-  progress, code = _watch(command, log, out)
-  if code:
-    reason = progress.error or f'paxml.main ended with code {code}'
+  reason = None
+  try:
+    with _bar(out) as bar:
+      task = bar.add_task('starting Pax', total=None, loss='', rate='')
+      show = lambda progress: _show(bar, task, progress)
+      progress, code = child.run_pax(flags, log, show)
+    if code:
+      reason = progress.error or f'paxml.main ended with code {code}'
+  except KeyboardInterrupt:
+    reason = 'stopped; the same command goes on from the last checkpoint'
+  if reason:
     out.print(f'softmoe train: {reason}', markup=False, soft_wrap=True)
     out.print(f'The whole log is in {log}', soft_wrap=True)
     return 1
@@ -79,52 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
   else:
     _print(result)
   return 0
-
-
-def _watch(
-    command: list[str], log: pathlib.Path, out: rich_console.Console
-) -> tuple[pax_log.Progress, int]:
-  """Runs Pax with its output in a file, and shows how far it is."""
-  progress = pax_log.Progress()
-  with log.open('ab') as sink, log.open() as lines:
-    lines.seek(0, 2)
-    child = subprocess.Popen(
-        command,
-        stdout=sink,
-        stderr=subprocess.STDOUT,
-        env=jobs.child_environment(),
-    )
-    try:
-      with _bar(out) as bar:
-        task = bar.add_task('starting Pax', total=None, loss='', rate='')
-        running = True
-        while running:
-          running = child.poll() is None
-          _read(lines, progress)
-          _show(bar, task, progress)
-          time.sleep(_POLL_SECONDS if running else 0)
-    except KeyboardInterrupt:
-      child.send_signal(signal.SIGINT)
-      child.wait()
-      progress.error = (
-          'stopped; the same command goes on from the last checkpoint'
-      )
-    finally:
-      if child.poll() is None:
-        child.terminate()
-        child.wait()
-  return progress, child.returncode
-
-
-def _read(lines, progress: pax_log.Progress) -> None:
-  """Takes in all whole lines that the log has got."""
-  while True:
-    start = lines.tell()
-    line = lines.readline()
-    if not line.endswith('\n'):
-      lines.seek(start)
-      return
-    progress.read(line)
 
 
 def _bar(out: rich_console.Console) -> rich_progress.Progress:

@@ -1,0 +1,54 @@
+"""Measuring routers against the dense layer."""
+
+import json
+
+from pax_softmoe.analysis import bench
+from pax_softmoe.tools import main
+import pytest
+
+TINY = ['--batch=2', '--tokens=4', '--dims=16', '--hidden=32', '--layers=2']
+
+
+def test_calls_take_turns_and_each_starts_a_round():
+  order = []
+  calls = {name: lambda name=name: order.append(name) for name in 'abc'}
+  seconds = bench.interleaved(calls, 3)
+  # The first of each is not timed.
+  assert ''.join(order) == 'abc' + 'abc' + 'bca' + 'cab'
+  assert {name: len(values) for name, values in seconds.items()} == {
+      'a': 3,
+      'b': 3,
+      'c': 3,
+  }
+
+
+def test_bench_measures_every_router(capsys):
+  arguments = ['bench', *TINY, '--heads=2', '--experts=4', '--rounds=2']
+  assert main.main([*arguments, '--json']) == 0
+  result = json.loads(capsys.readouterr().out)
+  assert result['shape']['tokens'] == 4
+  for part in bench.PARTS:
+    for which in bench.PASSES:
+      rows = result[part][which]
+      assert set(rows) == set(bench.ROUTERS)
+      assert rows['Dense']['ratio'] == {'min': 1, 'median': 1, 'max': 1}
+      assert all(row['ms']['min'] > 0 for row in rows.values())
+
+
+def test_a_router_that_does_not_fit_says_why():
+  shape = dict(batch=2, tokens=4, dims=16, hidden=32, experts=3)
+  rows = bench.run(shape, ['layer'], rounds=1)['layer']['forward']
+  assert '4 tokens cannot fill 3 experts' in rows['Identity']['error']
+  assert 'ms' in rows['SoftMoE']
+
+
+@pytest.mark.parametrize(
+    'arguments, code, message',
+    [
+        (['--rounds=0'], 2, '--rounds: give 1 or more'),
+        (['--tokens=5'], 1, '5 tokens are no square of patches'),
+    ],
+)
+def test_bad_sizes_are_refused(arguments, code, message, capsys):
+  assert main.main(['bench', *arguments]) == code
+  assert message in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""Every registered experiment against its recorded settings.
+
+A change of any default shows here. If it is meant, `make golden` records it.
+"""
+
+from collections.abc import Iterator
+import pathlib
+from typing import Any
+
+import fiddle as fdl
+from pax_softmoe.tools import jobs
+import pytest
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'experiments'
+
+
+def dump(name: str) -> str:
+  """Returns an experiment's task and data sets, without what is default."""
+  experiment = jobs.find_experiment(name)()
+  lines = list(_lines('task', experiment.task(), 0))
+  for dataset in experiment.datasets():
+    lines += _lines('dataset', dataset, 0)
+  return '\n'.join(lines) + '\n'
+
+
+def _lines(name: str, value: Any, depth: int) -> Iterator[str]:
+  indent = '  ' * depth
+  if not isinstance(value, fdl.Config):
+    yield f'{indent}{name} = {_text(value)}'
+    return
+  cls = fdl.get_callable(value)
+  yield f'{indent}{name}: {cls.__name__}'
+  default = fdl.ordered_arguments(type(value)(cls))
+  for field, inner in fdl.ordered_arguments(value).items():
+    if field not in default or inner != default[field]:
+      yield from _lines(field, inner, depth + 1)
+
+
+def _text(value: Any) -> str:
+  if isinstance(value, type):
+    return value.__name__
+  if isinstance(value, (tuple, list)):
+    return '[' + ', '.join(map(_text, value)) + ']'
+  return repr(value)
+
+
+@pytest.mark.parametrize('name', jobs.registered())
+def test_experiment_equals_its_golden_text(name):
+  got = dump(name)
+  assert ' at 0x' not in got
+  want = (GOLDEN / f'{name}.txt').read_text()
+  assert got == want, f'{name} has changed; if it should, run `make golden`'
+
+
+def test_there_is_no_golden_text_of_what_is_gone():
+  assert {p.stem for p in GOLDEN.glob('*.txt')} == set(jobs.registered())
+
+
+def record() -> None:
+  """Writes the texts of all experiments, and removes those of others."""
+  texts = {name: dump(name) for name in jobs.registered()}
+  GOLDEN.mkdir(parents=True, exist_ok=True)
+  for path in GOLDEN.glob('*.txt'):
+    path.unlink()
+  for name, text in texts.items():
+    (GOLDEN / f'{name}.txt').write_text(text)
+
+
+if __name__ == '__main__':
+  record()
