@@ -1,0 +1,242 @@
+"""Compiles the train step of one experiment for a slice, in its own process.
+
+    echo '{"experiment": "SoftMoEH14", "settings": {}, "slice": "v4-128",
+           "effort": "full"}' |
+        python -m pax_softmoe.tuning.compile_step OUTPUT.json
+
+The step is the one of `paxml.main`, on the mesh that Pax would make. With the
+TPU compiler that is installed (`analysis.tpu`), OUTPUT has the memory of a
+chip, what chips exchange, and estimates of both times; without it, the CPU
+partitioner tells what chips exchange and how large the arguments are.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import json
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+EFFORTS = ('low', 'full')
+# How many layers, lines and collectives a result keeps.
+_TOP = 12
+
+# Compiles about three times faster, with cycles about three times too high.
+_LOW_EFFORT = {'JAX_EXEC_TIME_OPTIMIZATION_EFFORT': '-1.0'}
+# Products in rounds of send and multiply take memory on slices of 32 chips.
+_TPU_FLAGS = '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
+
+
+def in_child(
+    request: Mapping[str, Any], output: pathlib.Path, timeout: float
+) -> dict[str, Any]:
+  """Compiles in a child process; whatever happens to it becomes a result.
+
+  Args:
+    request: `experiment` (a name), `settings` of it, `slice`, `effort` (one of
+      `EFFORTS`) and `target` ('tpu' or 'cpu').
+    output: where the child writes its result; its log goes beside it.
+    timeout: seconds until the child is ended.
+
+  Returns:
+    What `compile_step` returns, or {'status': 'failed' or 'timed out', 'error'}
+    and `seconds` with either.
+  """
+  started = time.monotonic()
+  output.unlink(missing_ok=True)
+  log = output.with_suffix('.log')
+  with log.open('w') as sink:
+    child = subprocess.Popen(
+        [sys.executable, '-m', __name__, str(output)],
+        stdin=subprocess.PIPE,
+        stdout=sink,
+        stderr=sink,
+        text=True,
+        env=_environment(request),
+    )
+    try:
+      child.communicate(json.dumps(request), timeout=timeout)
+    except subprocess.TimeoutExpired:
+      result = {'status': 'timed out', 'error': f'no end after {timeout:.0f} s'}
+    else:
+      result = _result(output, log, child.returncode)
+    finally:
+      if child.poll() is None:
+        child.kill()
+        child.wait()
+  return {**result, 'seconds': round(time.monotonic() - started, 1)}
+
+
+def _result(
+    output: pathlib.Path, log: pathlib.Path, code: int
+) -> dict[str, Any]:
+  """Returns what a child that has ended left behind."""
+  if code == 0 and output.exists():
+    return json.loads(output.read_text())
+  lines = log.read_text(errors='replace').strip().splitlines() or ['no output']
+  ended = f'signal {-code}' if code < 0 else f'code {code}'
+  return {'status': 'failed', 'error': f'{ended}: {lines[-1][:300]}'}
+
+
+def _environment(request: Mapping[str, Any]) -> dict[str, str]:
+  environment = {
+      **os.environ,
+      'JAX_PLATFORMS': 'cpu',
+      'TPU_SKIP_MDS_QUERY': '1',
+      'TF_CPP_MIN_LOG_LEVEL': '2',
+  }
+  if request['target'] == 'cpu':
+    from pax_softmoe.analysis import tpu
+
+    chips = tpu.find_slice(request['slice']).chips
+    flag = f'--xla_force_host_platform_device_count={chips}'
+    environment['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
+  else:
+    flags = os.environ.get('LIBTPU_INIT_ARGS', '')
+    environment['LIBTPU_INIT_ARGS'] = f'{_TPU_FLAGS} {flags}'.strip()
+    if request['effort'] == 'low':
+      environment.update(_LOW_EFFORT)
+  return environment
+
+
+def compile_step(request: Mapping[str, Any]) -> dict[str, Any]:
+  """Compiles, and reads what came out.
+
+  Args:
+    request: see `in_child`.
+
+  Returns:
+    `status` ('ok' or 'out of memory'), `target` and, of one chip and one step,
+    `hbm_gib`, `argument_gib`, `excess_gib` (over what a chip has; 0 if it
+    fits), `collectives`, `matmul_flops`, `compute_ms`, `communication_ms`,
+    `communication_by_kind` and the `top` of each of layers, lines and
+    collectives in milliseconds. A program that is out of memory has no more
+    than the first four, and `hbm_gib` is what the compiler counted until it
+    gave up. On the CPU there are no `hbm_gib`, `excess_gib` nor `compute_ms`.
+  """
+  # Takes seconds: it loads PaxML.
+  import jax
+  import numpy as np
+  from pax_softmoe import experiments
+  from pax_softmoe.analysis import executable
+  from pax_softmoe.analysis import tpu
+  from pax_softmoe.analysis import train_step
+  from pax_softmoe.tuning import layout
+
+  cls = getattr(experiments, request['experiment'])
+  experiment = cls.with_settings(**request['settings'])()
+  is_tpu = request['target'] == 'tpu'
+  if is_tpu:
+    devices = tpu.topology_devices(request['slice'])
+  else:
+    devices = jax.devices()
+  order = layout.device_order(request['slice'], experiment.mesh_shape())
+  step = train_step.TrainStep(experiment, np.array(devices)[list(order)])
+  try:
+    compiled = step.compile()
+  except jax.errors.JaxRuntimeError as error:
+    excess = executable.parse_out_of_memory(str(error))
+    if excess is None:
+      raise
+    return {
+        'status': 'out of memory',
+        'target': 'tpu',
+        'hbm_gib': excess.used,
+        'excess_gib': excess.excess,
+    }
+  report = executable.read(compiled)
+  places = layout.coordinates(request['slice'], experiment.mesh_shape())
+  result = {
+      'status': 'ok',
+      'target': request['target'],
+      'argument_gib': report.argument_bytes / tpu.GIB,
+      'matmul_flops': report.matmul_flops,
+      **_communication(report.collectives, request['slice'], places),
+  }
+  if is_tpu:
+    gib = report.peak_bytes / tpu.GIB
+    result['hbm_gib'] = gib
+    result['excess_gib'] = max(0.0, gib - tpu.USABLE_HBM_GIB)
+    result['status'] = 'ok' if report.fits else 'out of memory'
+    result['compute_ms'] = report.compute_seconds * 1e3
+    result['top'].update(_top_cycles(report.cycles))
+  return result
+
+
+def _communication(
+    found: Sequence[Any], slice_name: str, places: Any
+) -> dict[str, Any]:
+  """Returns what chips exchange and how long that takes by `ici`."""
+  from pax_softmoe.analysis import collectives
+  from pax_softmoe.analysis import ici
+  from pax_softmoe.analysis import tpu
+
+  tpu_slice = tpu.find_slice(slice_name)
+  costs = [
+      (1e3 * c.count * ici.seconds(c, tpu_slice, places), c) for c in found
+  ]
+  by_kind = {}
+  for ms, c in costs:
+    by_kind[c.kind] = by_kind.get(c.kind, 0.0) + ms
+  costs.sort(key=lambda cost: -cost[0])
+  return {
+      'collectives': collectives.summary(found),
+      'communication_ms': sum(by_kind.values()),
+      'communication_by_kind': by_kind,
+      'top': {'collectives': [_collective(ms, c) for ms, c in costs[:_TOP]]},
+  }
+
+
+def _collective(ms: float, c: Any) -> dict[str, Any]:
+  from pax_softmoe.analysis import hlo_cost
+
+  return {
+      'kind': c.kind,
+      'name': c.name,
+      'count': c.count,
+      'gb': c.total_bytes / 1e9,
+      'dtype': c.dtype,
+      'group': c.group_size,
+      'ms': ms,
+      'layer': ' '.join(hlo_cost.layer_path(c.op_name)).strip(),
+      'source': _short(c.source),
+  }
+
+
+def _short(source: str) -> str:
+  """Returns a source line without the folders that packages are in."""
+  return re.sub(r'^.*/(?=pax_softmoe/)|^.*/site-packages/', '', source)
+
+
+def _top_cycles(cycles: Sequence[Any]) -> dict[str, Any]:
+  """Returns the layers and the lines that compute longest."""
+  from pax_softmoe.analysis import hlo_cost
+  from pax_softmoe.analysis import tpu
+
+  ms = lambda count: 1e3 * count / tpu.CLOCK_HZ
+  layers = list(hlo_cost.by_layer(cycles).items())[:_TOP]
+  lines = list(hlo_cost.by_source(cycles).items())[:_TOP]
+  return {
+      'layers': [
+          {'layer': ' '.join(path).strip(), 'ms': ms(n)} for path, n in layers
+      ],
+      'lines': [{'source': _short(line), 'ms': ms(n)} for line, n in lines],
+  }
+
+
+def main() -> None:
+  """Reads the request from stdin and writes the result to a file."""
+  result = compile_step(json.load(sys.stdin))
+  # Of this process, in KiB on Linux; the sweep counts on it for the next ones.
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  result['compiler_gib'] = round(peak / 2**20, 2)
+  pathlib.Path(sys.argv[1]).write_text(json.dumps(result))
+
+
+if __name__ == '__main__':
+  main()

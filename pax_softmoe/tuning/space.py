@@ -1,0 +1,216 @@
+"""The points that tuning may try: all of them can run, no two are the same."""
+
+from collections.abc import Sequence
+import dataclasses
+import math
+from typing import Any
+
+from pax_softmoe import sharding
+from pax_softmoe.analysis import tpu
+from pax_softmoe.experiments import validation
+from pax_softmoe.layers import stack
+from pax_softmoe.tuning import layout
+
+DEFAULT_IMAGES_PER_CHIP = (16, 32, 64)
+
+_KINDS = ('activations', 'expert_weights', 'dense_weights')
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """What tuning changes of an experiment.
+
+  Attributes:
+    mesh: (replica, data, expert, mdl).
+    preset: of `sharding.PRESETS`, maybe with overrides of single letters, as
+      'fsdp_dense+expert_weights.h=data'.
+    remat: of `stack.REMAT_POLICIES`.
+    images_per_chip: of a training batch.
+    first_moment: dtype in which Adam keeps it; None for the experiment's own.
+  """
+
+  mesh: tuple[int, ...]
+  preset: str
+  remat: str
+  images_per_chip: int
+  first_moment: str | None = None
+
+  @property
+  def chips(self) -> int:
+    return math.prod(self.mesh)
+
+  def settings(self) -> dict[str, Any]:
+    """Returns the settings of an experiment that make it this point."""
+    batch = self.images_per_chip * self.chips
+    settings = {
+        'ICI_MESH_SHAPE': self.mesh,
+        **preset_settings(self.preset),
+        'REMAT': self.remat,
+        'TRAIN_BATCH_SIZE': batch,
+        'EVAL_BATCH_SIZE': batch,
+    }
+    if self.first_moment:
+      settings['FIRST_MOMENT_DTYPE'] = self.first_moment
+    return settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+  """Which values to combine; None for all that the experiment can have.
+
+  Attributes:
+    slice_name: a key of `tpu.SLICES`.
+    meshes: (replica, data, expert, mdl) of each.
+    presets: see `Point`.
+    remats: see `Point`.
+    images_per_chip: see `Point`.
+    first_moments: see `Point`.
+  """
+
+  slice_name: str
+  meshes: Sequence[tuple[int, ...]] | None = None
+  presets: Sequence[str] | None = None
+  remats: Sequence[str] | None = None
+  images_per_chip: Sequence[int] = DEFAULT_IMAGES_PER_CHIP
+  first_moments: Sequence[str | None] = (None,)
+
+
+def preset_settings(text: str) -> dict[str, Any]:
+  """Returns the settings that stand for a preset with overrides.
+
+  Args:
+    text: 'NAME' or 'NAME+KIND.LETTER=AXIS', where AXIS may be several, joined
+      by '/', or nothing, and further overrides may follow.
+
+  Raises:
+    ValueError: there is no such preset, kind, letter or axis.
+  """
+  name, *changes = text.split('+')
+  rules = sharding.preset(name)
+  overrides = {}
+  for change in changes:
+    key, _, axes = change.partition('=')
+    overrides[key] = tuple(a for a in axes.split('/') if a)
+  rules.override(overrides)
+  return {'SHARDING': name} | (
+      {'SHARDING_OVERRIDES': overrides} if overrides else {}
+  )
+
+
+def points(experiment: Any, space: Space) -> list[Point]:
+  """Returns all points of a space that the experiment can run.
+
+  Left out are meshes that do not divide the experiment or that Pax cannot make
+  of the slice, axes that would do the same work twice, and all but one of
+  points that place every array alike.
+
+  Args:
+    experiment: a class of `ImageClassification`.
+    space: values to combine.
+
+  Raises:
+    ValueError: a value does not exist, or a mesh is not for this slice.
+  """
+  chips = tpu.find_slice(space.slice_name).chips
+  is_dense = experiment().num_moe_layers() == 0
+  remats = space.remats or [
+      name
+      for name in stack.REMAT_POLICIES
+      # Without experts nothing is exchanged: the same as 'full'.
+      if not (is_dense and name == 'exchange')
+  ]
+  for remat in remats:
+    stack.remat_policy(remat)
+  meshes = space.meshes
+  if meshes is None:
+    meshes = slice_meshes(space.slice_name)
+  else:
+    for mesh in meshes:
+      check_mesh(space.slice_name, mesh)
+  found, seen = [], set()
+  for preset in space.presets or sharding.PRESETS:
+    changed = experiment.with_settings(**preset_settings(preset))
+    rules = changed().sharding_rules()
+    for images in space.images_per_chip:
+      batch = images * chips
+      sized = changed.with_settings(
+          TRAIN_BATCH_SIZE=batch, EVAL_BATCH_SIZE=batch
+      )()
+      for mesh in meshes:
+        placed = (images, _placement(rules, mesh, is_dense))
+        if (
+            placed in seen
+            or _has_idle_axis(rules, mesh)
+            or validation.mesh_problem(sized, mesh)
+        ):
+          continue
+        seen.add(placed)
+        found.extend(
+            Point(tuple(mesh), preset, remat, images, first_moment)
+            for remat in remats
+            for first_moment in space.first_moments
+        )
+  return found
+
+
+def slice_meshes(slice_name: str) -> list[tuple[int, ...]]:
+  """Returns the meshes that Pax can make of a slice, widest expert axis first.
+
+  All have one replica: `data` does the same within a slice.
+  """
+  chips = tpu.find_slice(slice_name).chips
+  meshes = [
+      (1, chips // expert // mdl, expert, mdl)
+      for expert in reversed(validation.divisors(chips))
+      for mdl in validation.divisors(chips // expert)
+  ]
+  return [m for m in meshes if layout.device_order(slice_name, m)]
+
+
+def check_mesh(slice_name: str, mesh: Sequence[int]) -> None:
+  """Raises ValueError if Pax cannot make that mesh of the slice."""
+  chips = tpu.find_slice(slice_name).chips
+  if len(mesh) != len(sharding.MESH_AXES) or math.prod(mesh) != chips:
+    raise ValueError(
+        f'mesh {" x ".join(map(str, mesh))}: a {slice_name} needs a size for'
+        f' each of {", ".join(sharding.MESH_AXES)} whose product is {chips}'
+    )
+  if not layout.device_order(slice_name, tuple(mesh)):
+    choices = ', '.join(
+        'x'.join(map(str, mesh)) for mesh in slice_meshes(slice_name)
+    )
+    raise ValueError(
+        f'mesh {" x ".join(map(str, mesh))}: Pax gives each axis whole axes of'
+        f' the slice, which leaves {choices}'
+    )
+
+
+def _has_idle_axis(rules: sharding.ShardingRules, mesh: Sequence[int]) -> bool:
+  """Returns whether chips along some axis would all do the same work."""
+  working = {axis for l in 'bh' for axis in rules.activations.get(l, ())}
+  return any(
+      size > 1 and axis not in working
+      for axis, size in zip(sharding.MESH_AXES, mesh)
+  )
+
+
+def _placement(
+    rules: sharding.ShardingRules, mesh: Sequence[int], is_dense: bool
+) -> frozenset[Any]:
+  """Returns what tells whether two points place every array alike.
+
+  An axis is known by the letters that it splits: two that split the same act
+  as one of their product, and one of size 1 as none.
+  """
+  sizes = {}
+  for axis, size in zip(sharding.MESH_AXES, mesh):
+    letters = frozenset(
+        (kind, letter)
+        for kind in _KINDS
+        for letter, axes in getattr(rules, kind).items()
+        if axis in axes
+        and not (is_dense and (kind == 'expert_weights' or letter == 'e'))
+    )
+    if size > 1:
+      sizes[letters] = sizes.get(letters, 1) * size
+  return frozenset(sizes.items())

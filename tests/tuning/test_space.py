@@ -1,0 +1,148 @@
+"""Points that tuning may try."""
+
+from pax_softmoe import experiments
+from pax_softmoe.analysis import tpu
+from pax_softmoe.experiments import validation
+from pax_softmoe.tuning import layout
+from pax_softmoe.tuning import space
+import pytest
+
+
+def placements(experiment, slice_name, **values):
+  """Returns (mesh, preset) of all points with one batch and remat policy."""
+  values = {'images_per_chip': (16,), 'remats': ('full',)} | values
+  found = space.points(experiment, space.Space(slice_name, **values))
+  return [(point.mesh, point.preset) for point in found]
+
+
+def test_flagship_on_64_chips_has_the_points_worked_out_by_hand():
+  # Axes take whole axes of 4x4x4 chips: 4, 16 or 64.
+  assert placements(experiments.SoftMoEH14, 'v4-128') == [
+      ((1, 1, 64, 1), 'expert_parallel'),
+      ((1, 4, 16, 1), 'expert_parallel'),
+      ((1, 16, 4, 1), 'expert_parallel'),
+      # The same as 'replicated', which is not there again.
+      ((1, 64, 1, 1), 'expert_parallel'),
+      # With data 1 there is nothing that 'zero' would split.
+      ((1, 4, 16, 1), 'expert_parallel_zero'),
+      ((1, 16, 4, 1), 'expert_parallel_zero'),
+      ((1, 64, 1, 1), 'expert_parallel_zero'),
+      ((1, 1, 64, 1), 'fsdp_dense'),
+      ((1, 4, 16, 1), 'fsdp_dense'),
+      ((1, 16, 4, 1), 'fsdp_dense'),
+      ((1, 64, 1, 1), 'fsdp_dense'),
+      # 16 heads cannot be split over 64.
+      ((1, 1, 16, 4), 'expert_model_parallel'),
+      ((1, 4, 4, 4), 'expert_model_parallel'),
+      ((1, 1, 4, 16), 'expert_model_parallel'),
+      ((1, 16, 1, 4), 'expert_model_parallel'),
+      ((1, 4, 1, 16), 'expert_model_parallel'),
+  ]
+
+
+def test_dense_model_has_no_expert_axis_of_its_own():
+  assert placements(experiments.ViTH14, 'v4-128') == [
+      ((1, 1, 64, 1), 'expert_parallel'),
+      ((1, 1, 64, 1), 'fsdp_dense'),
+      ((1, 1, 16, 4), 'expert_model_parallel'),
+      ((1, 1, 4, 16), 'expert_model_parallel'),
+  ]
+
+
+@pytest.mark.parametrize('name', ['SoftMoEH14', 'ViTS32', 'ExpertsChoiceB16'])
+@pytest.mark.parametrize('slice_name', ['v4-8', 'v4-64', 'v4-512'])
+def test_every_point_is_valid(name, slice_name):
+  experiment = getattr(experiments, name)
+  points = space.points(experiment, space.Space(slice_name))
+  assert points and len(set(points)) == len(points)
+  for point in points:
+    assert point.chips == tpu.find_slice(slice_name).chips
+    assert layout.device_order(slice_name, point.mesh)
+    changed = experiment.with_settings(**point.settings())()
+    assert validation.mesh_problem(changed, point.mesh) is None
+
+
+def test_batch_that_cannot_be_cut_into_groups_is_left_out():
+  # Groups of 8 images, 64 parts of the batch: 512 images at least.
+  got = space.points(
+      experiments.ExpertsChoiceH14,
+      space.Space('v4-128', images_per_chip=(4, 8), presets=('replicated',)),
+  )
+  assert {point.images_per_chip for point in got} == {8}
+
+
+def test_all_axes_are_combined():
+  got = space.points(
+      experiments.SoftMoEH14,
+      space.Space(
+          'v4-8',
+          meshes=[(1, 1, 4, 1)],
+          presets=['expert_parallel'],
+          remats=['full', 'none'],
+          images_per_chip=[8, 16, 32],
+          first_moments=['float32', 'bfloat16'],
+      ),
+  )
+  assert len(got) == 2 * 3 * 2
+  assert got[-1].settings() == {
+      'ICI_MESH_SHAPE': (1, 1, 4, 1),
+      'SHARDING': 'expert_parallel',
+      'REMAT': 'none',
+      'TRAIN_BATCH_SIZE': 128,
+      'EVAL_BATCH_SIZE': 128,
+      'FIRST_MOMENT_DTYPE': 'bfloat16',
+  }
+
+
+def test_preset_with_overrides_of_single_letters():
+  text = 'fsdp_dense+expert_weights.h=data/mdl+dense_weights.d='
+  assert space.preset_settings(text) == {
+      'SHARDING': 'fsdp_dense',
+      'SHARDING_OVERRIDES': {
+          'expert_weights.h': ('data', 'mdl'),
+          'dense_weights.d': (),
+      },
+  }
+
+
+@pytest.mark.parametrize(
+    'values, message',
+    [
+        ({'presets': ['fsdp']}, "no sharding preset 'fsdp'"),
+        ({'presets': ['fsdp_dense+h=data']}, 'expected KIND.LETTER'),
+        ({'remats': ['some']}, "no remat policy 'some'"),
+        ({'meshes': [(1, 1, 32, 1)]}, 'whose product is 64'),
+        ({'meshes': [(1, 2, 32, 1)]}, 'whole axes of the slice'),
+    ],
+)
+def test_values_that_do_not_exist_are_refused(values, message):
+  with pytest.raises(ValueError, match=message):
+    placements(experiments.SoftMoEH14, 'v4-128', **values)
+
+
+def test_pax_cannot_split_an_axis_of_the_slice():
+  assert layout.device_order('v4-128', (1, 2, 32, 1)) is None
+  assert layout.device_order('v4-1024', (1, 4, 128, 1)) is None
+
+
+def test_places_of_a_mesh_fill_the_slice():
+  places = layout.coordinates('v4-64', (1, 4, 8, 1))
+  assert sorted(places) == sorted(tpu.find_slice('v4-64').coordinates)
+  # The expert axis is 2x4 chips in a plane.
+  for group in range(4):
+    x, y, z = zip(*places[8 * group : 8 * group + 8])
+    assert sorted(len(set(axis)) for axis in (x, y, z)) == [1, 2, 4]
+
+
+@pytest.mark.libtpu
+def test_places_are_those_that_jax_gives_real_chips():
+  from jax.experimental import mesh_utils
+
+  try:
+    chips = tpu.topology_devices('v4-32')
+  except RuntimeError as error:
+    pytest.skip(str(error))
+  for mesh in space.slice_meshes('v4-32'):
+    real = mesh_utils.create_device_mesh(mesh, chips)
+    got = layout.coordinates('v4-32', mesh)
+    assert got == [tuple(chip.coords) for chip in real.flat]
