@@ -128,7 +128,9 @@ PRESETS: Mapping[str, ShardingRules] = {
         {'dense_weights.d': ('data', 'expert')}
     ),
     # Hidden dims and heads over `mdl`, and the batch too: with the batch whole
-    # on `mdl`, every member of that axis would exchange the same tokens.
+    # on `mdl`, every member of that axis would exchange the same tokens. The
+    # last place of `mdl` keeps gathers over it simple; slots pay for it with a
+    # permutation beside each exchange.
     'expert_model_parallel': ShardingRules(
         activations={
             'b': BATCH_AXES + ('mdl',),

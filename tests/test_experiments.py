@@ -176,3 +176,15 @@ def test_misspelt_setting_in_a_subclass_is_refused():
 def test_data_that_is_needed_and_not_given_is_asked_for():
   with pytest.raises(ValueError, match='DATA_DIR'):
     experiments.SoftMoEH14().datasets()[0].Instantiate()
+
+
+def test_fine_tuning_goes_from_warm_up_to_its_final_rate():
+  optimizer = experiments.SoftMoES16ImageNet().optimizer()
+  schedule = optimizer.lr_schedule.Instantiate()
+  # V-MoE's config: up to 0.003 in 500 steps, then a cosine to 1e-5 at 10,000.
+  for step, want in ((0, 0), (250, 1.5e-3), (500, 3e-3), (10_000, 1e-5)):
+    got = optimizer.learning_rate * schedule.value_at(step)
+    assert got == pytest.approx(want, rel=1e-5), step
+  assert float(schedule.value_at(5_250)) == pytest.approx(
+      (1 + 1e-5 / 3e-3) / 2, rel=1e-5
+  )

@@ -127,3 +127,23 @@ def test_the_last_error_is_found_in_the_log():
   progress.read('Traceback (most recent call last):')
   progress.read('ValueError: SoftMoEH14: 128 experts cannot be split')
   assert progress.error == 'SoftMoEH14: 128 experts cannot be split'
+
+
+def test_describe_shows_where_every_array_lives(capsys):
+  override = "--set=SHARDING_OVERRIDES={'dense_weights.d': 'data'}"
+  arguments = ['describe', 'SoftMoES16', '--set=SHARDING=replicated', override]
+  assert main.main([*arguments, '--json']) == 0
+  facts = json.loads(capsys.readouterr().out)
+  assert facts['sharding'] == 'replicated'
+  assert facts['sharding_overrides'] == {'dense_weights.d': 'data'}
+  for kind, name, split in (
+      ('weights', 'head/kernel', ['data', None]),
+      ('activations', 'moe/slots', [None, ['replica', 'data', 'expert']]),
+  ):
+    array = next(a for a in facts[kind] if a['name'] == name)
+    assert array['split'][:2] == split
+    assert array['bytes_per_device'] > 0
+  assert main.main(arguments) == 0
+  text = capsys.readouterr().out
+  for word in ('replicated', 'dense_weights.d', 'head/kernel', 'moe/slots'):
+    assert word in text

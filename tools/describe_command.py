@@ -5,7 +5,9 @@ softmoe describe SoftMoEH14 --set NUM_EXPERTS=256 --json
 """
 
 import argparse
+from collections.abc import Sequence
 import json
+from typing import Any
 
 from pax_softmoe.tools import jobs
 
@@ -25,22 +27,37 @@ def run(arguments: argparse.Namespace) -> int:
 
   facts = model_size.describe(experiment)
   facts['mesh'] = list(experiment.mesh_shape())
-  arrays = placement.weights(experiment)
+  facts['sharding'] = experiment.SHARDING
+  facts['sharding_overrides'] = dict(experiment.SHARDING_OVERRIDES)
+  weights = placement.weights(experiment)
+  activations = placement.activations(experiment)
   if arguments.json:
-    facts['weights'] = [array.as_dict() for array in arrays]
+    facts['weights'] = [array.as_dict() for array in weights]
+    facts['activations'] = [array.as_dict() for array in activations]
     print(json.dumps(facts))
     return 0
-  from rich import console
-  from rich import table as rich_table
 
   print(f'{cls.__name__}: {cls.__doc__}\n')
   for name, value in facts.items():
     value = f'{value:,}' if isinstance(value, int) else value
     value = f'{value:.4g}' if isinstance(value, float) else value
-    print(f'  {name:24} {value}')
+    print(f'  {name:24} {value if value != {} else "none"}')
+  print()
+  _print_arrays('weight', weights)
+  total = sum(array.bytes_per_device for array in weights)
+  print(f'\n  weights on each device   {total / 2**30:.2f} GiB\n')
+  _print_arrays('activation of a training step', activations)
+  return 0
+
+
+def _print_arrays(title: str, arrays: Sequence[Any]) -> None:
+  """Prints a table of `placement.Array`s."""
+  from rich import console
+  from rich import table as rich_table
+
   table = rich_table.Table(box=None, pad_edge=False, header_style='bold')
-  for title in ('weight', 'shape', 'split over', 'MiB a device'):
-    table.add_column(title, no_wrap=True)
+  for column in (title, 'shape', 'split over', 'MiB a device'):
+    table.add_column(column, no_wrap=True)
   for array in arrays:
     table.add_row(
         array.name,
@@ -48,8 +65,4 @@ def run(arguments: argparse.Namespace) -> int:
         array.split_text(),
         f'{array.bytes_per_device / 2**20:,.2f}',
     )
-  print()
   console.Console(width=max(110, console.Console().width)).print(table)
-  total = sum(array.bytes_per_device for array in arrays)
-  print(f'\n  weights on each device   {total / 2**30:.2f} GiB')
-  return 0

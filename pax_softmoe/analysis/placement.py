@@ -5,8 +5,12 @@ import math
 from typing import Any
 
 import jax
+from jax import numpy as jnp
 from pax_softmoe import sharding
 from pax_softmoe.analysis import model_size
+from pax_softmoe.layers import soft_moe
+from pax_softmoe.layers import sparse_moe
+from praxis import base_layer
 from praxis import py_utils
 
 
@@ -15,7 +19,7 @@ class Array:
   """One array and its place.
 
   Attributes:
-    name: as in checkpoints.
+    name: as in checkpoints; of an activation, where it is and what it is.
     shape: of the whole array.
     split: per dimension None, a mesh axis, or a tuple of them.
     itemsize: bytes of one number.
@@ -73,3 +77,63 @@ def weights(experiment: Any) -> list[Array]:
         Array(name, tuple(w.full_shape), split, w.dtype.dtype.itemsize, mesh)
     )
   return arrays
+
+
+def activations(experiment: Any) -> list[Array]:
+  """Returns the large activations of a training step and where they live.
+
+  One entry stands for all blocks of its kind. Which of them are in memory at
+  the same time depends on the remat policy.
+
+  Args:
+    experiment: an `ImageClassification`.
+  """
+  b, n = experiment.TRAIN_BATCH_SIZE, model_size.num_tokens(experiment)
+  d, h = experiment.MODEL_DIMS, experiment.HIDDEN_DIMS
+  heads, c = experiment.NUM_HEADS, experiment.NUM_CLASSES
+  size, channels = experiment.IMAGE_SIZE, experiment.CHANNELS
+  compute = experiment.COMPUTE_DTYPE
+  rows = [
+      ('image', 'bxxx', (b, size, size, channels), jnp.float32),
+      ('tokens', 'bnd', (b, n, d), compute),
+      # In the notation of the layer: tokens are letter m where they are keys.
+      ('attention/queries', 'bank', (b, heads, n, d // heads), compute),
+      ('attention/scores', 'banm', (b, heads, n, n), jnp.float32),
+  ]
+  num_moe = experiment.num_moe_layers()
+  if num_moe < experiment.NUM_LAYERS:
+    rows.append(('feed_forward/hidden', 'bnh', (b, n, h), compute))
+  if num_moe:
+    rows += _moe_activations(experiment, b, n)
+  rows += [
+      ('features', 'bd', (b, d), jnp.float32),
+      ('logits', 'bc', (b, c), jnp.float32),
+  ]
+  rules, mesh = experiment.sharding_rules(), experiment.mesh_shape()
+  return [
+      Array(name, shape, rules.activation(l), jnp.dtype(dtype).itemsize, mesh)
+      for name, l, shape, dtype in rows
+  ]
+
+
+def _moe_activations(experiment: Any, b: int, n: int) -> list[tuple]:
+  """Returns name, letters, shape and dtype of those of an MoE layer."""
+  moe = experiment.moe_tpl()
+  d, h = experiment.MODEL_DIMS, experiment.HIDDEN_DIMS
+  e, compute = moe.num_experts, experiment.COMPUTE_DTYPE
+  scores = []
+  if issubclass(moe.cls, sparse_moe.SparseMoE):
+    # Several images are routed together; their tokens are one sequence.
+    b, n = b // moe.group_size, n * moe.group_size
+    p = base_layer.instantiate(moe).capacity(n)
+    # Experts are not split here: who is chosen depends on all of them.
+    scores = [('moe/scores', 'bnx', (b, n, e), moe.router_dtype)]
+  else:
+    p = moe.slots_per_expert
+    if moe.cls is soft_moe.SoftMoE:
+      scores = [('moe/scores', 'bnep', (b, n, e, p), moe.router_dtype)]
+  return scores + [
+      ('moe/slots', 'ebpd', (e, b, p, d), compute),
+      ('moe/hidden', 'ebph', (e, b, p, h), compute),
+      ('moe/outputs', 'ebpd', (e, b, p, d), compute),
+  ]

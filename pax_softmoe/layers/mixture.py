@@ -99,7 +99,11 @@ class MixtureOfExperts(base_layer.BaseLayer):
     slots = ad_checkpoint.checkpoint_name(slots, 'expert_inputs')
     outputs = self.experts(slots)
     outputs = self._shard_like_tokens(self._shard(outputs, 'ebpd'))
-    return ad_checkpoint.checkpoint_name(outputs, 'expert_outputs')
+    # A scan keeps what is named in arrays that start as zeros. With the shape
+    # of the inputs, both would start as the same zeros, split in one way, and
+    # XLA would exchange those for the other.
+    outputs = ad_checkpoint.checkpoint_name(outputs[None], 'expert_outputs')
+    return outputs[0]
 
   def _shard_like_tokens(self, slots: JTensor) -> JTensor:
     """Keeps slots [E, B, P, D] on the devices of their tokens.

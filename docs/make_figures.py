@@ -1,0 +1,123 @@
+"""Draws the figures of the documentation.
+
+    python docs/make_figures.py
+
+writes docs/images/sharding.png: where the default H/14 lives on a mesh.
+"""
+
+import os
+import pathlib
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import matplotlib
+
+matplotlib.use('Agg')
+# The choices above must come first.
+# ruff: noqa: E402
+from matplotlib import patches
+from matplotlib import pyplot as plt
+from pax_softmoe import experiments
+from pax_softmoe import sharding
+from pax_softmoe.analysis import model_size
+
+IMAGES = pathlib.Path(__file__).parent / 'images'
+MESH = (1, 2, 128, 1)
+# Places on the expert axis that are drawn; a gap between the last two.
+SHOWN = (0, 1, 2, 127)
+COLORS = ('#4477aa', '#ee6677', '#228833', '#ccbb44')
+
+
+def sharding_figure() -> None:
+  """Draws chips before and after the exchange of slots."""
+  experiment = experiments.SoftMoEH14.with_settings(ICI_MESH_SHAPE=MESH)()
+  rules = experiment.sharding_rules()
+  _, data, expert, _ = MESH
+  images = experiment.TRAIN_BATCH_SIZE // sharding.axis_size(
+      MESH, rules.activation('b')[0]
+  )
+  experts = experiment.num_experts() // sharding.axis_size(
+      MESH, rules.activation('e')[0]
+  )
+  slots = experiment.SLOTS_PER_EXPERT * images
+  tokens = model_size.num_tokens(experiment)
+  figure, axes = plt.subplots(2, 1, figsize=(10, 6.2))
+  for ax, title in zip(
+      axes,
+      (
+          (
+              'Tokens: each chip has its own images, and the slots of all'
+              f' {experiment.num_experts()} experts for them'
+          ),
+          (
+              'Slots: each chip has its own expert, with the slots of all'
+              ' images of its row'
+          ),
+      ),
+  ):
+    ax.set_title(title, fontsize=11, loc='left')
+    ax.set_xlim(-0.75, len(SHOWN) + 0.4)
+    ax.set_ylim(-0.15, data + 0.35)
+    ax.axis('off')
+  for row in range(data):
+    y = data - 1 - row
+    for ax in axes:
+      ax.text(-0.1, y + 0.42, f'data {row}', ha='right', va='center')
+      ax.text(3.15, y + 0.42, '…', fontsize=18, ha='center', va='center')
+    for place, e in enumerate(SHOWN):
+      x = place + (0.3 if e == expert - 1 else 0)
+      first = (row * expert + e) * images
+      text = f'images {first}-{first + images - 1}\n{images * tokens:,} tokens'
+      _chip(axes[0], x, y, text)
+      for part in range(len(SHOWN)):
+        _part(axes[0], x, y, part, COLORS[part])
+      e_text = f'expert {e}' if experts == 1 else f'experts {e * experts}-…'
+      own = f'{e_text}\n{slots * expert * experts:,} slots'
+      _chip(axes[1], x, y, own)
+      for part in range(len(SHOWN)):
+        _part(axes[1], x, y, part, COLORS[place])
+  for place, e in enumerate(SHOWN):
+    x = place + (0.3 if e == expert - 1 else 0) + 0.42
+    for ax in axes:
+      ax.text(x, data + 0.02, f'expert axis {e}', ha='center', fontsize=9)
+  figure.text(
+      0.5,
+      0.495,
+      'all-to-all within each row, there and back   ↕   nothing moves between'
+      ' rows',
+      ha='center',
+      fontsize=10,
+      color='#444444',
+  )
+  mesh = ' x '.join(map(str, MESH))
+  figure.suptitle(
+      f'SoftMoEH14 on {data * expert} chips, mesh {mesh} (replica, data,'
+      ' expert, mdl); a color is an expert',
+      fontsize=12,
+  )
+  figure.tight_layout(h_pad=2.5)
+  figure.savefig(IMAGES / 'sharding.png', dpi=110)
+  plt.close(figure)
+
+
+def _chip(ax, x: float, y: float, text: str) -> None:
+  box = patches.FancyBboxPatch(
+      (x, y), 0.84, 0.84, 'round,pad=0,rounding_size=0.05', fc='#f4f4f4', ec='k'
+  )
+  ax.add_patch(box)
+  ax.text(x + 0.42, y + 0.6, text, ha='center', va='center', fontsize=9)
+
+
+def _part(ax, x: float, y: float, part: int, color: str) -> None:
+  """Draws one of the groups of slots that a chip holds."""
+  width = 0.16
+  ax.add_patch(
+      patches.Rectangle(
+          (x + 0.07 + part * (width + 0.02), y + 0.1), width, 0.22, fc=color
+      )
+  )
+
+
+if __name__ == '__main__':
+  IMAGES.mkdir(exist_ok=True)
+  sharding_figure()
