@@ -1,6 +1,7 @@
 """A tiny member of every family trains through paxml.main."""
 
 import pathlib
+import shutil
 
 from pax_jobs import TINY
 from pax_jobs import as_config
@@ -52,18 +53,23 @@ def test_family_trains_through_paxml(family, settings, tmp_path):
 @pytest.mark.slow
 def test_fine_tuning_recipe_trains_through_paxml(tmp_path):
   settings = {k: v for k, v in SETTINGS.items() if k != 'COOLDOWN_STEPS'}
+  data = tmp_path / 'data'
+  data.mkdir()
+  embedded = pathlib.Path(sources.__file__).parent / 'fashion_mnist'
+  for split, name in (('train', 'train'), ('test', 'validation')):
+    first = sorted(embedded.glob(f'{split}-*'))[0]
+    shutil.copy(first, data / f'{name}-00000-of-00001.tfrecord')
   config = as_config(
       'SoftMoES16ImageNet',
       **settings,
-      DATA_DIR=str(pathlib.Path(sources.__file__).parent / 'fashion_mnist'),
-      EVAL_SPLITS=('train',),
+      DATA_DIR=str(data),
       IMAGE_SIZE=28,
       CHANNELS=1,
       NUM_CLASSES=10,
       EVAL_BATCH_SIZE=200,
       NUM_EXPERTS=4,
   )
-  run('paxml.main', config, f'--job_log_dir={tmp_path}')
-  rates = scalars(tmp_path / 'summaries' / 'train', 'lr_scalar')
+  run('paxml.main', config, f'--job_log_dir={tmp_path / "job"}')
+  rates = scalars(tmp_path / 'job/summaries/train', 'lr_scalar')
   assert max(rates.values()) == pytest.approx(3e-3)
   assert rates[STEPS] < 1e-4

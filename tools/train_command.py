@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from typing import Any
 
 from pax_softmoe.analysis import pax_log
 from pax_softmoe.tools import child
@@ -61,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
       progress, code = child.run_pax(flags, log, show)
     if code:
       reason = progress.error or f'paxml.main ended with code {code}'
+      if 'PaxMetadata is not compatible' in reason:
+        reason = _why_checkpoint_does_not_fit(job_dir, name, settings)
   except KeyboardInterrupt:
     reason = 'stopped; the same command goes on from the last checkpoint'
   if reason:
@@ -85,6 +88,21 @@ def run(arguments: argparse.Namespace) -> int:
   else:
     _print(result)
   return 0
+
+
+def _why_checkpoint_does_not_fit(
+    job_dir: pathlib.Path, name: str, settings: dict[str, Any]
+) -> str:
+  """Returns in one line what Pax says with both train states in full."""
+  # Takes seconds: it loads PaxML.
+  from pax_softmoe.checkpoints import reading
+
+  experiment = jobs.find_experiment(name).with_settings(**settings)()
+  try:
+    reading.check_fits(job_dir, experiment)
+  except ValueError as error:
+    return f'the checkpoint in {job_dir} does not fit: {error}'
+  return f'the optimizer of the checkpoint in {job_dir} is another'
 
 
 def _bar(out: rich_console.Console) -> rich_progress.Progress:

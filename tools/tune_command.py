@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable
 import json
 import pathlib
+import sys
 from typing import Any
 
 from pax_softmoe.tools import jobs
@@ -110,7 +111,14 @@ def run(arguments: argparse.Namespace) -> int:
   last = folder / f'{name}_{arguments.slice}.json'
   if arguments.explain is not None:
     return _explain(arguments, last)
-  result = _sweep(arguments, name, folder)
+  try:
+    result = _sweep(arguments, name, folder)
+  except KeyboardInterrupt:
+    print(
+        'softmoe: stopped; the same command goes on where it was',
+        file=sys.stderr,
+    )
+    return 1
   last.write_text(json.dumps(result))
   if arguments.output:
     from pax_softmoe.tuning import picture
@@ -223,7 +231,9 @@ def _print(result: dict[str, Any]) -> None:
         ' has all.'
     )
   if points[0]['fits']:
-    print(f'\nThe best point:\n  python -m paxml.main "{points[0]["flag"]}"')
+    variables = ' '.join(f'{k}={v}' for k, v in result['environment'].items())
+    print('\nThe best point, with the flags of the compiler that it relies on:')
+    print(f'  {variables} python -m paxml.main "{points[0]["flag"]}"')
   print(f'\n{result["note"]}')
   constants = ', '.join(f'{k} {v:g}' for k, v in result['constants'].items())
   print(f'Constants: {constants}')

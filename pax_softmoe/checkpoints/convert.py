@@ -81,8 +81,8 @@ def check_shapes(found: Any, wanted: Any) -> None:
       if experts != needed:
         raise ValueError(
             f'{match[1]} has {experts} experts in the weights and {needed} in'
-            f' the model; set NUM_EXPERTS to {experts}, or make experts of'
-            ' others by upcycling'
+            f' the model; set NUM_EXPERTS to {experts}, or make other'
+            ' experts by upcycling'
         )
     if '/moe/' not in name:
       raise ValueError(

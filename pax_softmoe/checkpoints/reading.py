@@ -2,7 +2,11 @@
 
 import pathlib
 import re
+from typing import Any
 
+import jax
+from pax_softmoe.analysis import model_size
+from pax_softmoe.checkpoints import convert
 from praxis import py_utils
 import tensorstore
 
@@ -36,6 +40,36 @@ def read_weights(
   Raises:
     ValueError: there is no such checkpoint.
   """
+  step, arrays = _open_weights(job_dir, step)
+  return step, jax.tree_util.tree_map(lambda x: x.read().result(), arrays)
+
+
+def check_fits(
+    job_dir: pathlib.Path, experiment: Any, step: int | None = None
+) -> None:
+  """Checks that an experiment can go on from a checkpoint, by shapes alone.
+
+  Pax refuses others too, with a message of many thousand letters.
+
+  Args:
+    job_dir: the job_log_dir of the job.
+    experiment: an `ImageClassification`.
+    step: which checkpoint; None for the last.
+
+  Raises:
+    ValueError: it cannot, or there is no such checkpoint.
+  """
+  wanted = model_size.abstract_weights(experiment)
+  wanted = jax.tree_util.tree_map(
+      lambda w: jax.ShapeDtypeStruct(w.full_shape, w.dtype.dtype), wanted
+  )
+  convert.check_shapes(_open_weights(job_dir, step)[1], wanted)
+
+
+def _open_weights(
+    job_dir: pathlib.Path, step: int | None
+) -> tuple[int, NestedMap]:
+  """Returns the step, and the tree of weights as arrays not yet read."""
   found = steps(job_dir)
   if not found:
     raise ValueError(f'{job_dir} holds no finished checkpoint; train first')
@@ -59,6 +93,6 @@ def read_weights(
         'driver': 'zarr',
         'kvstore': {'driver': 'file', 'path': str(folder / name)},
     }
-    array = tensorstore.open(spec, open=True).result().read().result()
+    array = tensorstore.open(spec, open=True).result()
     weights.Set(name.removeprefix(_WEIGHTS), array)
   return step, weights

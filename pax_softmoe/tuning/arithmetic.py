@@ -27,6 +27,7 @@ from pax_softmoe.analysis import ici
 from pax_softmoe.analysis import model_size
 from pax_softmoe.analysis import placement
 from pax_softmoe.analysis import tpu
+from pax_softmoe.experiments import validation
 from pax_softmoe.tuning import layout
 from pax_softmoe.tuning import space
 
@@ -34,14 +35,20 @@ from pax_softmoe.tuning import space
 MATMUL_SHARE_OF_PEAK = 0.85
 # Numbers that the forward pass of a block reads and writes, for each token: in
 # units of model dims, hidden dims, and attention scores (tokens x heads).
-TRAFFIC_MODEL_DIMS = 16
+# Chosen to come near the compiler's cycles for SoftMoEH14 on a v4-128.
+TRAFFIC_MODEL_DIMS = 22
 TRAFFIC_HIDDEN_DIMS = 4
-TRAFFIC_SCORES = 8
+TRAFFIC_SCORES = 11
 # Times that the optimizer reads or writes all weights, moments and gradients.
 TRAFFIC_OPTIMIZER = 10
 # Forward passes that a step is worth, backward pass included.
-PASSES = {'full': 4.0, 'exchange': 4.0, 'products': 3.5, 'none': 3.0}
+PASSES = {'full': 4.0, 'exchange': 4.0, 'products': 3.75, 'none': 3.0}
 _SCORE_BYTES = 4
+# Numbers that a block works with, and those that remat policy 'none' keeps of
+# it, for each token and in the same units; chosen to come near the compiler's
+# sizes of the same.
+WORKING_SET = (24, 4, 4)
+KEPT_BY_NONE = (24, 5, 6)
 
 CONSTANTS = {
     'peak_flops': tpu.PEAK_FLOPS,
@@ -108,8 +115,15 @@ class Model:
     return self._weights[preset]
 
   def estimate(self, slice_name: str, point: space.Point) -> Estimate:
-    """Returns the estimate of a point of that slice."""
+    """Returns the estimate of a point of that slice.
+
+    Raises:
+      ValueError: the experiment cannot run there.
+    """
     experiment = self._experiment.with_settings(**point.settings())()
+    problem = validation.mesh_problem(experiment, point.mesh)
+    if problem:
+      raise ValueError(problem)
     weights = [
         dataclasses.replace(array, mesh=point.mesh)
         for array in self.weights(point.preset)
@@ -172,8 +186,10 @@ class _At:
     n, d, slots = self.model.tokens, e.MODEL_DIMS, self.model.slots
     h, scores = e.HIDDEN_DIMS, n * n * e.NUM_HEADS
     moe, layers = self.model.moe_layers, e.NUM_LAYERS
-    # What a block computes, and all of which 'none' keeps.
-    whole = n * (12 * d + 2 * h) * c + 2 * scores * _SCORE_BYTES
+
+    def numbers(dims, hidden, attention):
+      return n * (dims * d + hidden * h) * c + attention * scores * _SCORE_BYTES
+
     kept = layers * n * d * c  # The input of each block.
     if e.REMAT in ('exchange', 'products'):
       kept += moe * 2 * slots * d * c
@@ -181,9 +197,10 @@ class _At:
       kept += layers * n * d * c
       kept += moe * (slots * h * c + n * slots * 4)
     if e.REMAT == 'none':
-      kept = layers * whole + moe * slots * (2 * d + 2 * h) * c
+      kept = layers * numbers(*KEPT_BY_NONE)
     logits = 3 * e.NUM_CLASSES * 4
-    return self.images * kept, self.point.images_per_chip * (2 * whole + logits)
+    working = numbers(*WORKING_SET) + logits
+    return self.images * kept, self.point.images_per_chip * working
 
   def compute_seconds(self) -> float:
     """Returns products and memory traffic, one after the other."""

@@ -29,7 +29,7 @@ _TOP = 12
 # Compiles about three times faster, with cycles about three times too high.
 _LOW_EFFORT = {'JAX_EXEC_TIME_OPTIMIZATION_EFFORT': '-1.0'}
 # Products in rounds of send and multiply take memory on slices of 32 chips.
-_TPU_FLAGS = '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
+TPU_FLAGS = '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
 
 
 def in_child(
@@ -98,7 +98,7 @@ def _environment(request: Mapping[str, Any]) -> dict[str, str]:
     environment['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
   else:
     flags = os.environ.get('LIBTPU_INIT_ARGS', '')
-    environment['LIBTPU_INIT_ARGS'] = f'{_TPU_FLAGS} {flags}'.strip()
+    environment['LIBTPU_INIT_ARGS'] = f'{TPU_FLAGS} {flags}'.strip()
     if request['effort'] == 'low':
       environment.update(_LOW_EFFORT)
   return environment

@@ -8,6 +8,7 @@ from typing import Any
 from pax_softmoe.analysis import collectives
 from pax_softmoe.analysis import tpu
 from pax_softmoe.tuning import arithmetic
+from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import space
 from pax_softmoe.tuning import trials as trials_lib
 
@@ -43,8 +44,8 @@ def as_json(
     base_settings: settings that all points share.
 
   Returns:
-    What JSON can hold: 'experiment', 'slice', 'chips', 'note', 'constants' and
-    'points'.
+    What JSON can hold: 'experiment', 'slice', 'chips', 'note', 'constants',
+    'environment' (variables that compiling relied on) and 'points'.
   """
   return {
       'experiment': experiment,
@@ -52,6 +53,7 @@ def as_json(
       'chips': tpu.find_slice(slice_name).chips,
       'note': NOTE,
       'constants': arithmetic.CONSTANTS,
+      'environment': {'LIBTPU_INIT_ARGS': compile_step.TPU_FLAGS},
       'points': [
           _point(model, slice_name, trial, base_settings)
           for trial in trials_lib.ranked(trials)
@@ -75,6 +77,7 @@ def _point(
   return {
       **dataclasses.asdict(point),
       'effort': trial.effort,
+      'target': result.get('target', 'none'),
       'status': trial.status if trial.result else 'not compiled',
       'fits': fits,
       'hbm_gib': hbm,
@@ -116,7 +119,8 @@ def _verdict(
         'low': 'fits; cycles not known',
         'none': 'fits by arithmetic; not compiled',
     }[trial.effort]
-  by = 'by arithmetic ' if trial.effort == 'none' else ''
+  is_compiled = 'hbm_gib' in (trial.result or {})
+  by = '' if is_compiled else 'by arithmetic '
   ways = ' or '.join(what_would_fit(model, slice_name, trial.point, excess))
   return f'{by}{excess:.2f} GiB too big' + (f'; try {ways}' if ways else '')
 
@@ -141,7 +145,10 @@ def what_would_fit(
   found = {}
   for name, change in changes.items():
     changed = dataclasses.replace(point, **change)
-    saved = before - model.estimate(slice_name, changed).hbm_gib
+    try:
+      saved = before - model.estimate(slice_name, changed).hbm_gib
+    except ValueError:
+      continue  # It would fit, but cannot run.
     # Of several batch sizes, the largest.
     if saved > excess and next(iter(change)) not in found:
       found[next(iter(change))] = name
@@ -158,13 +165,14 @@ def columns(point: Mapping[str, Any]) -> dict[str, str]:
   # What is by arithmetic, all or in part.
   compiled = '' if point['effort'] != 'none' else '~'
   timed = '' if point['effort'] == 'full' else '~'
+  sized = '' if point['target'] == 'tpu' else '~'
   return {
       'mesh': 'x'.join(map(str, point['mesh'])),
       'preset': point['preset'],
       'remat': remat,
       'images': str(point['images_per_chip']),
       'effort': point['effort'],
-      'HBM GiB': f'{compiled}{point["hbm_gib"]:.2f}',
+      'HBM GiB': f'{sized}{point["hbm_gib"]:.2f}',
       'all-to-all GB': compiled + _short(gb.get('all-to-all', 0)),
       'gather GB': compiled + _short(gb.get('all-gather', 0)),
       'reduce GB': compiled + _short(reduced),

@@ -97,5 +97,6 @@ def test_keeping_more_takes_memory_and_saves_compute(flagship):
   ]
   gib = [estimate.hbm_gib for estimate in by_remat]
   assert gib == sorted(gib)
-  ms = [estimate.compute_ms for estimate in by_remat]
-  assert ms == sorted(ms, reverse=True)
+  # 'none' does less again, but has more to write and to read.
+  full, products, _ = by_remat
+  assert products.compute_ms < full.compute_ms

@@ -12,7 +12,7 @@ REQUEST = {
         'ICI_MESH_SHAPE': (1, 1, 4, 1),
         'TRAIN_BATCH_SIZE': 64,
         'EVAL_BATCH_SIZE': 64,
-        'NUM_LAYERS': 2,
+        'NUM_LAYERS': 4,
         'REMAT': 'full',
         'FIRST_MOMENT_DTYPE': 'bfloat16',
     },
@@ -20,8 +20,8 @@ REQUEST = {
     'effort': 'low',
     'target': 'cpu',
 }
-# One layer with experts: two exchanges each way, and two done again.
-ALL_TO_ALLS = 6
+# Two layers with experts: two exchanges each way, and two done again.
+ALL_TO_ALLS = 2 * 6
 # 16 images, 16 slots, 128 dims, float32.
 ALL_TO_ALL_GB = ALL_TO_ALLS * 16 * 16 * 128 * 4 / 1e9
 

@@ -49,14 +49,15 @@ def results():
   for remat, images in (('full', 16), ('exchange', 16), ('none', 48)):
     point = space.Point((1, 1, 4, 1), 'expert_parallel', remat, images)
     trials.append(trials_lib.Trial(point, model.estimate('v4-8', point)))
-  ok = {'status': 'ok', 'hbm_gib': 16.0, 'excess_gib': 0.0}
-  ok.update(collectives=EXCHANGED, communication_ms=20.0)
+  ok = {'status': 'ok', 'target': 'tpu', 'hbm_gib': 16.0}
+  ok.update(excess_gib=0.0, collectives=EXCHANGED, communication_ms=20.0)
   ok.update(communication_by_kind={'all-to-all': 20.0}, top={})
   trials[0].low = ok
   trials[0].full = ok | {'compute_ms': 80.0}
   trials[1].low = ok | {'compute_ms': 240.0}
   trials[2].low = {
       'status': 'out of memory',
+      'target': 'tpu',
       'hbm_gib': 40.0,
       'excess_gib': 9.25,
   }
@@ -93,6 +94,34 @@ def test_point_out_of_memory_says_by_how_much_and_what_to_do():
   assert results()['points'][2]['verdict'] == (
       '9.25 GiB too big; try 24 images a chip'
   )
+
+
+def test_change_that_cannot_run_is_not_advised():
+  class Picky(FakeModel):
+
+    def estimate(self, slice_name, point):
+      if point.images_per_chip < 48:
+        raise ValueError('groups of 48 images')
+      return super().estimate(slice_name, point)
+
+  point = space.Point((1, 1, 4, 1), 'expert_parallel', 'none', 48)
+  got = report.what_would_fit(Picky(), 'v4-8', point, excess=7.0)
+  assert got == ['remat full']
+
+
+def test_memory_is_by_arithmetic_without_libtpu():
+  trial = trials_lib.Trial(
+      space.Point((1, 1, 4, 1), 'expert_parallel', 'full', 60),
+      FakeModel().estimate(
+          'v4-8', space.Point((1, 1, 4, 1), 'expert_parallel', 'full', 60)
+      ),
+      low={'status': 'ok', 'target': 'cpu', 'collectives': EXCHANGED},
+  )
+  result = report.as_json(FakeModel(), 'E', 'v4-8', [trial], {})
+  cells = report.columns(result['points'][0])
+  assert cells['HBM GiB'] == '~38.00'
+  assert cells['all-to-all GB'] == '0.5'
+  assert cells['verdict'].startswith('by arithmetic 7.25 GiB too big')
 
 
 def test_explanation_without_full_effort_says_so():
