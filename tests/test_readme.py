@@ -31,9 +31,6 @@ def runs_until_step_50(command, tmp_path):
   if words[0] == 'paxml.main':
     pax_jobs.run_until(words[1:], step=50, log=tmp_path / 'log')
     return
-  # The same settings as `softmoe train` gives them to paxml.main, and less to
-  # do after them.
-  words[-1] = 'NUM_TRAIN_STEPS=1500'
   folder = next(w for w in words if w.startswith('--job_dir='))
   log = pathlib.Path(folder.removeprefix('--job_dir=')) / 'pax.log'
   log.parent.mkdir()

@@ -1,7 +1,7 @@
 """Trains an experiment through paxml.main, with a progress bar.
 
   softmoe train SoftMoEFashionMnist --job_dir=/tmp/demo
-  softmoe train SoftMoEFashionMnist --set NUM_EXPERTS=4 --set NUM_TRAIN_STEPS=500
+  softmoe train SoftMoEFashionMnist --set NUM_EXPERTS=4 --set NUM_TRAIN_STEPS=2000
 
 Pax' own log goes to JOB_DIR/pax.log. The same command again goes on from the
 last checkpoint in JOB_DIR. Flags after `--` are given to paxml.main.
