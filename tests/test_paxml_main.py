@@ -111,7 +111,7 @@ def test_killed_and_resumed_equals_uninterrupted(job, tmp_path):
         ),
         (
             ['train', NAME, '--set', 'IMAGE_SIZE=30'],
-            'images of 30 pixels cannot be cut into patches of 4',
+            'images of 30 pixels cannot be cut into patches of 7',
         ),
     ],
 )
