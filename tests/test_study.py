@@ -34,12 +34,12 @@ def test_plan_refuses_a_setting_that_nothing_has(tmp_path):
 
 
 def test_schedule_is_stretched_with_the_steps():
-  # 2,000 steps with 100 of warm-up and 1,000 of cool-down.
-  assert study.schedule(VIT, 200) == {
-      'NUM_TRAIN_STEPS': 200,
+  # 3,000 steps with 100 of warm-up and 1,500 of cool-down.
+  assert study.schedule(VIT, 300) == {
+      'NUM_TRAIN_STEPS': 300,
       'WARMUP_STEPS': 10,
-      'COOLDOWN_STEPS': 100,
-      'TIMESCALE': 100,
+      'COOLDOWN_STEPS': 150,
+      'TIMESCALE': 150,
   }
   for steps in (1, 3, 17):
     VIT.with_settings(**study.schedule(VIT, steps))().validate()
