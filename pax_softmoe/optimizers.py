@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 import optax
+from paxml import learners
 from praxis import base_layer
 from praxis import optimizers
 from praxis import py_utils
@@ -155,6 +156,28 @@ class AdamW(optimizers.BaseOptimizer):
             f'AdamW: no variable matches the weight decay pattern {pattern!r};'
             f' correct or remove it. Names are like {names[0]}'
         )
+
+
+class Learner(learners.Learner):
+  """Pax' learner, with the norm of the raw gradients as its only norm.
+
+  Pax also offers the norms of clipped gradients and of updates. For those XLA
+  writes all updates to memory and reads them again: a third of the optimizer's
+  time on TPU.
+  """
+
+  grad_norm_summary: bool = False
+
+  def scale_gradients(
+      self, raw_grads: NestedMap, *args: Any, **kwargs: Any
+  ) -> tuple[NestedMap, JTensor]:
+    """Clips gradients, see `learners.Learner`."""
+    base_layer.add_global_summary(
+        'learning/raw_grad_norm',
+        optax.global_norm(raw_grads),
+        base_layer.SummaryType.AGGREGATE_SCALAR,
+    )
+    return super().scale_gradients(raw_grads, *args, **kwargs)
 
 
 def _names(variables: Any) -> Any:

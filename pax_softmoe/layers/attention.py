@@ -1,4 +1,7 @@
-"""Self-attention with normalized queries and keys."""
+"""Self-attention with normalized queries and keys.
+
+Letters: B batch, N tokens (M of keys), D model dims, A heads, K dims per head.
+"""
 
 import math
 
@@ -20,19 +23,22 @@ class SelfAttention(base_layer.BaseLayer):
   """Bidirectional multi-head self-attention, heads before tokens.
 
   Queries and keys pass a LayerNorm over the dims of their head that has a
-  scale and no bias (QK-norm, as in ViT-22B; praxis' attention has none). All
-  tensors are head-major, `bank`, from the projections on: TPUs then need no
-  transposes around the two products.
+  scale and no bias (QK-norm, as in ViT-22B; praxis' attention has none). Its
+  mean is taken from the weights instead: the mean over head dims of `x W + b`
+  is `x mean(W) + mean(b)`, and weights are far smaller than activations.
 
-  Letters: b batch, n tokens, d model dims, a heads, k dims per head.
+  All tensors are head-major with tokens last, `bakn`, from the projections on:
+  the products then need no transposes on TPU, and heads of 80 dims no padding.
 
   Attributes:
     input_dims: D.
     num_heads: A; divides D.
+    qk_norm: whether queries and keys are normalized.
   """
 
   input_dims: int = 0
   num_heads: int = 0
+  qk_norm: bool = True
 
   class WeightSharding(base_layer.BaseLayer.WeightSharding):
     """How weights are split over the mesh, by their letters.
@@ -52,11 +58,11 @@ class SelfAttention(base_layer.BaseLayer):
 
     Attributes:
       bnd: tokens, in and out.
-      bank: queries, keys, values and what is read from the values.
+      bakn: queries, keys, values and what is read from the values.
     """
 
     bnd: SplitDimsMapping = None
-    bank: SplitDimsMapping = None
+    bakn: SplitDimsMapping = None
 
   def setup(self) -> None:
     if self.num_heads < 1 or self.input_dims % self.num_heads:
@@ -73,8 +79,9 @@ class SelfAttention(base_layer.BaseLayer):
       self._create('b' + name, [a, k], WeightInit.Constant(0.0), wp.ak)
     self._create('wo', [a, k, d], kernel_init, wp.akd)
     self._create('bo', [d], WeightInit.Constant(0.0), [None])
-    self._create('q_scale', [k], WeightInit.Constant(1.0), [None])
-    self._create('k_scale', [k], WeightInit.Constant(1.0), [None])
+    if self.qk_norm:
+      self._create('q_scale', [k], WeightInit.Constant(1.0), [None])
+      self._create('k_scale', [k], WeightInit.Constant(1.0), [None])
 
   def _create(self, name, shape, init, split) -> None:
     self.create_variable(
@@ -88,11 +95,13 @@ class SelfAttention(base_layer.BaseLayer):
     )
 
   def _project(self, inputs: JTensor, name: str) -> JTensor:
-    """Returns [B, A, N, K] of inputs [B, N, D]."""
+    """Returns [B, A, K, N] of inputs [B, N, D], with mean 0 if normalized."""
     weights = getattr(self.theta, 'w' + name)
     bias = getattr(self.theta, 'b' + name)
-    x = jnp.einsum('bnd,dak->bank', inputs, weights) + bias[:, None, :]
-    split = self.activation_split_dims_mapping.bank
+    if self.qk_norm and name != 'v':
+      weights, bias = _center(weights), _center(bias)
+    x = jnp.einsum('bnd,dak->bakn', inputs, weights) + bias[:, :, None]
+    split = self.activation_split_dims_mapping.bakn
     return base_layer.maybe_shard(x, split, self.mesh_axis_names)
 
   def __call__(self, inputs: JTensor) -> JTensor:
@@ -105,27 +114,97 @@ class SelfAttention(base_layer.BaseLayer):
       [B, N, D].
     """
     ap = self.activation_split_dims_mapping
-    q = head_norm(self._project(inputs, 'q'), self.theta.q_scale)
-    k = head_norm(self._project(inputs, 'k'), self.theta.k_scale)
-    v = self._project(inputs, 'v')
-    q = q / math.sqrt(q.shape[-1])
-    logits = jnp.einsum(
-        'bank,bamk->banm', q, k, preferred_element_type=jnp.float32
-    )
-    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    context = jnp.einsum('banm,bamk->bank', weights, v)
-    context = base_layer.maybe_shard(context, ap.bank, self.mesh_axis_names)
-    context = ad_checkpoint.checkpoint_name(context, 'attention_context')
-    outputs = jnp.einsum('bank,akd->bnd', context, self.theta.wo)
+    q, k, v = (self._project(inputs, name) for name in 'qkv')
+    scale = 1 / math.sqrt(q.shape[2])
+    if self.qk_norm:
+      # Both scales and the root of K meet in every score: one factor for all.
+      scale *= self.theta.q_scale * self.theta.k_scale
+      q = _to_unit_variance(q)
+      k = _to_unit_variance(k, scale.astype(jnp.float32)[:, None])
+    else:
+      k *= scale
+    context = attend(q, k, v)
+    context = base_layer.maybe_shard(context, ap.bakn, self.mesh_axis_names)
+    outputs = jnp.einsum('bakn,akd->bnd', context, self.theta.wo)
     outputs += self.theta.bo
     return base_layer.maybe_shard(outputs, ap.bnd, self.mesh_axis_names)
 
 
-def head_norm(x: JTensor, scale: JTensor) -> JTensor:
-  """Returns LayerNorm over the last axis of [..., K], without a bias."""
-  dtype = x.dtype
-  x = x.astype(jnp.float32)
-  x = x - jnp.mean(x, axis=-1, keepdims=True)
-  variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-  x = x * jax.lax.rsqrt(variance + _NORM_EPSILON) * scale.astype(x.dtype)
-  return x.astype(dtype)
+def _center(x: JTensor) -> JTensor:
+  """Returns [..., K] minus its mean over the last axis."""
+  return x - jnp.mean(x.astype(jnp.float32), axis=-1, keepdims=True).astype(
+      x.dtype
+  )
+
+
+def _to_unit_variance(x: JTensor, scale: JTensor | float = 1.0) -> JTensor:
+  """Returns [B, A, K, N] of mean 0 over K brought to variance 1, and scaled."""
+  squares = jnp.square(x.astype(jnp.float32))
+  root = jax.lax.rsqrt(jnp.mean(squares, axis=2, keepdims=True) + _NORM_EPSILON)
+  return (x.astype(jnp.float32) * root * scale).astype(x.dtype)
+
+
+@jax.custom_vjp
+def attend(q: JTensor, k: JTensor, v: JTensor) -> JTensor:
+  """Returns the values that each query reads: `softmax_m(q^T k) v`.
+
+  The backward pass computes the N x N weights again from `q`, `k` and the
+  logarithm of each query's sum: they are read and written less often than what
+  autodiff would keep, and never kept.
+
+  Args:
+    q: [B, A, K, N] queries, scaled.
+    k: [B, A, K, M] keys.
+    v: [B, A, K, M] values.
+
+  Returns:
+    [B, A, K, N] in the dtype of `v`; softmax and sums are in float32.
+  """
+  return _attend_forward(q, k, v)[0]
+
+
+def _scores(q: JTensor, k: JTensor) -> JTensor:
+  # Keys before queries: a sum over keys then stays within a lane of the TPU.
+  return jnp.einsum('bakn,bakm->bamn', q, k, preferred_element_type=jnp.float32)
+
+
+def _attend_forward(q, k, v):
+  scores = _scores(q, k)
+  peak = jnp.max(scores, axis=2, keepdims=True)
+  weights = jnp.exp(scores - peak).astype(v.dtype)
+  # A row of ones among the values makes the product sum the weights as well.
+  ones = jnp.ones_like(v[:, :, :1])
+  read = jnp.einsum(
+      'bamn,bakm->bakn',
+      weights,
+      jnp.concatenate([v, ones], axis=2),
+      preferred_element_type=jnp.float32,
+  )
+  total = read[:, :, -1:]
+  context = (read[:, :, :-1] / total).astype(v.dtype)
+  context = ad_checkpoint.checkpoint_name(context, 'attention_context')
+  log_sum = ad_checkpoint.checkpoint_name(
+      peak + jnp.log(total), 'attention_log_sum'
+  )
+  return context, (q, k, v, context, log_sum)
+
+
+def _attend_backward(residuals, gradient):
+  q, k, v, context, log_sum = residuals
+  weights = jnp.exp(_scores(q, k) - log_sum)
+  by_weight = _scores(gradient, v)
+  # d softmax: each weight's gradient less the query's weighted mean of them.
+  mean = jnp.sum(
+      gradient.astype(jnp.float32) * context.astype(jnp.float32),
+      axis=2,
+      keepdims=True,
+  )
+  by_score = (weights * (by_weight - mean)).astype(v.dtype)
+  return (
+      jnp.einsum('bamn,bakm->bakn', by_score, k),
+      jnp.einsum('bamn,bakn->bakm', by_score, q),
+      jnp.einsum('bamn,bakn->bakm', weights.astype(v.dtype), gradient),
+  )
+
+
+attend.defvjp(_attend_forward, _attend_backward)

@@ -4,10 +4,10 @@ import math
 
 from jax import ad_checkpoint
 from jax import numpy as jnp
+from pax_softmoe.layers import activations
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import pytypes
-from praxis.layers import activations
 from praxis.layers import stochastics
 
 JTensor = pytypes.JTensor

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import jax
+from jax import numpy as jnp
+from pax_softmoe.layers import activations
 from pax_softmoe.layers import soft_moe
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import pytypes
-from praxis.layers import activations
 from praxis.layers import normalizations
 from praxis.layers import stochastics
 from praxis.layers import transformers
@@ -19,10 +21,21 @@ NORM_POLICIES = ('pre', 'primer_hybrid', 'post', 'post_skip')
 
 
 class LayerNorm(normalizations.LayerNorm):
-  """LayerNorm as in the official code: means in float32, scale from 1."""
+  """LayerNorm as in the official code: in float32, both moments in one pass."""
 
   direct_scale: bool = True
-  reductions_in_fp32: bool = True
+
+  def __call__(
+      self, inputs: JTensor, paddings: JTensor | None = None
+  ) -> JTensor:
+    """Normalizes [..., D] over its last axis; `paddings` changes nothing."""
+    x = inputs.astype(jnp.float32)
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    squares = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    variance = jnp.maximum(squares - jnp.square(mean), 0)
+    x = (x - mean) * jax.lax.rsqrt(variance + self.epsilon)
+    x = x * self.theta.scale.astype(x.dtype) + self.theta.bias.astype(x.dtype)
+    return x.astype(inputs.dtype)
 
 
 class DenseFeedForward(transformers.TransformerFeedForward):

@@ -1,11 +1,11 @@
 """What every mixture of experts has, whatever its routing."""
 
 from jax import ad_checkpoint
+from pax_softmoe.layers import activations
 from pax_softmoe.layers import experts
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import pytypes
-from praxis.layers import activations
 
 JTensor = pytypes.JTensor
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]

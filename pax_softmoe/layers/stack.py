@@ -69,11 +69,11 @@ class RepeatedBlocks(repeats.Repeat):
     Returns:
       [B, N, D].
     """
-    body = nn.remat(
-        lambda block, x: (block(x), None),
-        prevent_cse=False,  # A scan's body is not merged with another.
-        policy=remat_policy(self.remat),
-    )
+    body = lambda block, x: (block(x), None)
+    if self.remat != 'none':
+      # A scan's body is not merged with another.
+      policy = remat_policy(self.remat)
+      body = nn.remat(body, prevent_cse=False, policy=policy)
     scan = nn.scan(
         body,
         variable_axes=repeats.SCAN_VARIABLE_AXES,
@@ -115,5 +115,7 @@ def rematted(
     block: base_layer.BaseLayer, remat: str, inputs: JTensor
 ) -> JTensor:
   """Returns one block's [B, N, D] of `inputs`, under a remat policy by name."""
+  if remat == 'none':
+    return block(inputs)
   call = nn.remat(lambda block, x: block(x), policy=remat_policy(remat))
   return call(block, inputs)
