@@ -1,5 +1,6 @@
 """Checks of an experiment's settings, each with a message that says what to do."""
 
+from collections.abc import Iterator
 import math
 from typing import Any
 
@@ -193,7 +194,10 @@ def mesh_problem(experiment: Any, mesh: tuple[int, ...]) -> str | None:
 
 
 def valid_meshes(experiment: Any, chips: int) -> list[tuple[int, ...]]:
-  """Returns all meshes of one slice of `chips` that the experiment can run on.
+  """Returns the meshes of one slice of `chips` to run the experiment on.
+
+  Those with an axis along which all devices would do the same work would run
+  too, and are left out.
 
   Args:
     experiment: an `ImageClassification`.
@@ -203,13 +207,20 @@ def valid_meshes(experiment: Any, chips: int) -> list[tuple[int, ...]]:
     (replica, data, expert, mdl) with replica 1, widest expert axis first.
   """
   dcn = experiment.DCN_MESH_SHAPE or (1, 1, 1, 1)
-  meshes = []
+  rules = experiment.sharding_rules()
+  return [
+      ici
+      for ici in meshes(chips)
+      if not rules.has_idle_axis(ici)
+      and not mesh_problem(experiment, tuple(i * d for i, d in zip(ici, dcn)))
+  ]
+
+
+def meshes(chips: int) -> Iterator[tuple[int, ...]]:
+  """Yields all meshes of one replica of `chips`, widest expert axis first."""
   for expert in reversed(divisors(chips)):
     for mdl in divisors(chips // expert):
-      ici = (1, chips // expert // mdl, expert, mdl)
-      if not mesh_problem(experiment, tuple(i * d for i, d in zip(ici, dcn))):
-        meshes.append(ici)
-  return meshes
+      yield 1, chips // expert // mdl, expert, mdl
 
 
 def divisors(n: int) -> list[int]:

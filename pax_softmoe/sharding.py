@@ -60,6 +60,14 @@ class ShardingRules:
     """Returns how a weight outside the experts is split."""
     return _split(letters, self.dense_weights)
 
+  def has_idle_axis(self, mesh_shape: Sequence[int]) -> bool:
+    """Returns whether devices along some mesh axis would do the same work."""
+    working = {axis for l in 'bh' for axis in self.activations.get(l, ())}
+    return any(
+        size > 1 and axis not in working
+        for axis, size in zip(MESH_AXES, mesh_shape)
+    )
+
   def override(
       self, changes: Mapping[str, Axes | str | None]
   ) -> 'ShardingRules':

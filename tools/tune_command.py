@@ -1,12 +1,14 @@
 """Finds the mesh, sharding and remat policy for a TPU v4 slice, without a TPU.
 
-  softmoe tune SoftMoEH14 --slice=v4-128
+  softmoe tune SoftMoEH14 --slice=v4-128 --write
+  softmoe tune SoftMoEH14 --slice=2xv4-128
   softmoe tune SoftMoEH14 --slice=v4-128 --images_per_chip=16 --remat=full,none
   softmoe tune SoftMoEH14 --slice=v4-128 --explain=1
   softmoe tune --compare old.json new.json
 
 Compiles the real train step for the slice; all times are estimates. What was
-compiled is kept, so that the same command goes on where it was stopped.
+compiled is kept, so that the same command goes on where it was stopped. What
+--write stores, SLICE='v4-128' makes the experiment take.
 """
 
 import argparse
@@ -18,16 +20,19 @@ from typing import Any
 
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
+from pax_softmoe.tools import tune_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('experiment', nargs='?', help='name, see `softmoe list`')
-  parser.add_argument('--slice', help='v4-8, v4-16, … v4-1024')
+  parser.add_argument(
+      '--slice', help='v4-8, v4-16, … v4-1024; 2xv4-128 for two of v4-128'
+  )
   parser.add_argument(
       '--meshes',
       type=_list_of(_mesh),
       metavar='RxDxExM,…',
-      help='sizes of replica, data, expert, mdl (default: all that Pax can do)',
+      help='sizes of replica, data, expert, mdl in a slice (default: all)',
   )
   parser.add_argument(
       '--presets',
@@ -76,6 +81,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       '--output', type=pathlib.Path, help='folder for the picture and the JSON'
   )
   parser.add_argument(
+      '--write',
+      action='store_true',
+      help='store the best point with the experiment, or what --check finds',
+  )
+  parser.add_argument(
+      '--check',
+      action='store_true',
+      help=(
+          'compile a cut model for a v4-128 again, and compare with what was'
+          ' recorded for it'
+      ),
+  )
+  parser.add_argument(
       '--explain',
       type=int,
       metavar='N',
@@ -100,17 +118,21 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
       print(json.dumps(rows))
     else:
-      _print_table(rows)
+      tune_output.print_table(rows)
     return 0
-  if not arguments.experiment or not arguments.slice:
+  if not arguments.experiment or not (arguments.slice or arguments.check):
     raise main.UsageError('tune needs an experiment and --slice, see --help')
   from pax_softmoe.tuning import compiler
 
   folder = arguments.cache or compiler.default_folder()
   name = arguments.experiment.removeprefix(jobs.EXPERIMENTS + '.')
+  if arguments.check:
+    return _check(arguments, name, folder)
   last = folder / f'{name}_{arguments.slice}.json'
   if arguments.explain is not None:
     return _explain(arguments, last)
+  if arguments.write:
+    _check_storable(arguments)
   try:
     result = _sweep(arguments, name, folder)
   except KeyboardInterrupt:
@@ -129,10 +151,27 @@ def run(arguments: argparse.Namespace) -> int:
   if arguments.json:
     print(json.dumps(result))
   else:
-    _print(result)
+    tune_output.print_result(result)
     if arguments.output:
       print(f'\nPicture and JSON are in {arguments.output}')
+  if arguments.write:
+    _store(arguments, name, result)
   return 0 if any(p['fits'] for p in result['points']) else 1
+
+
+def _store(
+    arguments: argparse.Namespace, name: str, result: dict[str, Any]
+) -> None:
+  """Stores the best point of a sweep."""
+  from pax_softmoe.experiments import stored
+  from pax_softmoe.tuning import compiler
+
+  entry = stored.entry(result, compiler.versions())
+  path = stored.write(name, arguments.slice, entry)
+  if not arguments.json:
+    flag = jobs.experiment_flag(name, {'SLICE': arguments.slice})
+    print(f'\nStored in {path}. From now on it is enough to give')
+    tune_output.print_command(result['environment'], flag)
 
 
 def _sweep(
@@ -140,115 +179,92 @@ def _sweep(
 ) -> dict[str, Any]:
   """Returns what `report.as_json` makes of a new sweep."""
   settings = jobs.parse_settings(arguments.set)
-  experiment = jobs.find_experiment(name).with_settings(**settings)
-  from pax_softmoe.analysis import tpu
-  from pax_softmoe.tuning import arithmetic
-  from pax_softmoe.tuning import compiler
-  from pax_softmoe.tuning import progress
-  from pax_softmoe.tuning import report
-  from pax_softmoe.tuning import space
-  from pax_softmoe.tuning import sweep
-  from pax_softmoe.tuning import trials as trials_lib
-
-  if experiment.DCN_MESH_SHAPE:
+  cls = jobs.find_experiment(name)
+  found = ('SLICE', 'DCN_MESH_SHAPE')
+  if any(n in settings or getattr(cls, n) for n in found):
     raise main.UsageError(
-        'tune is for one slice; leave DCN_MESH_SHAPE at None and multiply the'
-        ' mesh by it afterwards'
+        'tune finds these settings: leave SLICE and DCN_MESH_SHAPE at None, and'
+        ' give --slice=2xv4-128 for several slices'
     )
+  experiment = cls.with_settings(**settings)
+  from pax_softmoe.analysis import tpu
+  from pax_softmoe.tuning import space
+  from pax_softmoe.tuning import tune
+
+  slices, tpu_slice = tpu.parse_slices(arguments.slice)
   images = arguments.images_per_chip or space.DEFAULT_IMAGES_PER_CHIP
   if arguments.global_batch:
-    chips = tpu.find_slice(arguments.slice).chips
+    chips = slices * tpu_slice.chips
     if arguments.global_batch % chips:
       raise main.UsageError(
           f'--global_batch: {arguments.global_batch} images cannot be split'
           f' over {chips} chips'
       )
     images = (arguments.global_batch // chips,)
-  points = space.points(
+  result = tune.tune(
       experiment,
+      settings,
+      arguments.slice,
       space.Space(
-          slice_name=arguments.slice,
+          slice_name=tpu_slice.name,
           meshes=arguments.meshes,
           presets=arguments.presets,
           remats=arguments.remat,
           images_per_chip=images,
           first_moments=arguments.first_moment or (None,),
       ),
+      folder,
+      seconds=60 * arguments.budget_minutes,
+      finalists=arguments.finalists,
+      workers=arguments.workers,
   )
-  if not points:
-    raise main.UsageError(
-        f'no point of these can run {name} on a {arguments.slice}; give other'
-        ' --images_per_chip, --meshes or --presets'
-    )
-  target = compiler.find_target()
-  compile_point = compiler.Compiler(
-      name, settings, arguments.slice, target, folder
-  )
-  model = arithmetic.Model(experiment)
-  with progress.Bar() as bar:
-    trials = [
-        trials_lib.Trial(point, model.estimate(arguments.slice, point))
-        for point in points
-    ]
-    sweep.Sweep(
-        trials,
-        compile_point,
-        seconds=60 * arguments.budget_minutes,
-        finalists=arguments.finalists,
-        workers=arguments.workers or sweep.default_workers(),
-        has_cycles=target == 'tpu',
-        show=bar.show,
-        cached=compile_point.cached,
-    ).run()
-  result = report.as_json(model, name, arguments.slice, trials, settings)
-  if target == 'cpu':
-    result['note'] = f'{report.NO_LIBTPU} {result["note"]}'
   for point in result['points']:
     point['flag'] = jobs.experiment_flag(name, point['settings'])
   return result
 
 
-def _print(result: dict[str, Any]) -> None:
-  """Prints the ranked table, what to paste, and what it all rests on."""
-  from pax_softmoe.tuning import report
+def _check_storable(arguments: argparse.Namespace) -> None:
+  """Raises UsageError if what --write would store is not for others to take."""
+  from pax_softmoe.experiments import stored
+  from pax_softmoe.tuning import compiler
 
-  points = result['points']
-  shown = [p for p in points if p['status'] != 'not compiled'] or points[:10]
-  rows = [
-      {'#': str(i + 1), **report.columns(p)}
-      for i, p in enumerate(points)
-      if p in shown
-  ]
-  print(
-      f'{result["experiment"]} on {result["slice"]}, {result["chips"]} chips:'
-      ' estimates, best first'
-  )
-  _print_table(rows)
-  rest = len(points) - len(shown)
-  if rest:
-    print(
-        f'{rest} more were left out by arithmetic or for lack of time; --json'
-        ' has all.'
+  settings = jobs.parse_settings(arguments.set)
+  others = [name for name in settings if name not in stored.SETTINGS]
+  if others:
+    raise main.UsageError(
+        f'--write with --set {others[0]}: SLICE would not set it, and the'
+        ' result would stand for another model; register an experiment that'
+        f' has this {others[0]}, and tune that'
     )
-  if points[0]['fits']:
-    variables = ' '.join(f'{k}={v}' for k, v in result['environment'].items())
-    print('\nThe best point, with the flags of the compiler that it relies on:')
-    print(f'  {variables} python -m paxml.main "{points[0]["flag"]}"')
-  print(f'\n{result["note"]}')
-  constants = ', '.join(f'{k} {v:g}' for k, v in result['constants'].items())
-  print(f'Constants: {constants}')
+  if compiler.find_target() == 'cpu':
+    raise main.UsageError(
+        '--write needs estimates of the compiler for TPUs: pip install'
+        ' pax_softmoe[tpu]'
+    )
 
 
-def _print_table(rows: list[dict[str, str]]) -> None:
-  from rich import console
-  from rich import table as rich_table
+def _check(
+    arguments: argparse.Namespace, name: str, folder: pathlib.Path
+) -> int:
+  """Compares a compilation with a recorded one, or records it."""
+  jobs.check_name(name)
+  from pax_softmoe.experiments import stored
+  from pax_softmoe.tuning import check
 
-  table = rich_table.Table(box=None, pad_edge=False, header_style='bold')
-  for title in rows[0] if rows else ('nothing in common',):
-    table.add_column(title, no_wrap=title != 'verdict')
-  for row in rows:
-    table.add_row(*row.values())
-  console.Console(width=max(200, console.Console().width)).print(table)
+  if arguments.slice or arguments.set:
+    raise main.UsageError('--check has its own slice and settings')
+  found = check.compile_cut(jobs.find_experiment(name), folder)
+  if arguments.write:
+    path = stored.write_file(check.file_name(name), found)
+    print(f'Recorded in {path}', file=sys.stderr)
+  differences = check.differences(check.recorded(name), found)
+  if arguments.json:
+    print(json.dumps({'found': found, 'differences': differences}))
+  elif differences:
+    print(f'{name} does not compile as recorded:', *differences, sep='\n  ')
+  else:
+    print(f'{name} compiles as recorded: {found["compute_ms"]:.2f} ms compute')
+  return 1 if differences else 0
 
 
 def _explain(arguments: argparse.Namespace, last: pathlib.Path) -> int:
@@ -266,7 +282,7 @@ def _explain(arguments: argparse.Namespace, last: pathlib.Path) -> int:
   if arguments.json:
     print(json.dumps(point))
     return 0
-  _print_table([report.columns(point)])
+  tune_output.print_table([report.columns(point)])
   print(report.explain(point))
   return 0
 

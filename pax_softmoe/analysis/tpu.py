@@ -26,6 +26,7 @@ import importlib.util
 import math
 import os
 import pathlib
+import re
 import sys
 import tempfile
 from typing import Any
@@ -40,6 +41,8 @@ HBM_GIB = 32.0
 USABLE_HBM_GIB = 30.75
 # Of the cycles that the compiler estimates. arXiv 2304.01433
 CLOCK_HZ = 1050e6
+# One way, from a chip to other slices. https://jax-ml.github.io/scaling-book/tpus
+DCN_BYTES_PER_SECOND = 6.25e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,22 @@ def find_slice(name: str) -> Slice:
         ' that of cores, two a chip)'
     )
   return SLICES[name]
+
+
+def parse_slices(text: str) -> tuple[int, Slice]:
+  """Returns how many slices of what kind are meant.
+
+  Args:
+    text: 'v4-128' for one, '2xv4-128' for two that are linked by the network
+      of the data centre.
+
+  Raises:
+    ValueError: there is no such slice, or fewer than one.
+  """
+  count, name = re.fullmatch(r'(?:(\d+)x)?(.*)', text, re.DOTALL).groups()
+  if count is not None and int(count) < 2:
+    raise ValueError(f'{count} slices ({text!r}): use {name}, or 2x{name}')
+  return int(count or 1), find_slice(name)
 
 
 def libtpu_path() -> str:

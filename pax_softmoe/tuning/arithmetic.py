@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import math
 from typing import Any
 
 from jax import numpy as jnp
@@ -57,6 +58,7 @@ CONSTANTS = {
     'clock_hz': tpu.CLOCK_HZ,
     'link_bytes_per_second': ici.LINK_BYTES_PER_SECOND,
     'hop_seconds': ici.HOP_SECONDS,
+    'dcn_bytes_per_second': tpu.DCN_BYTES_PER_SECOND,
     'matmul_share_of_peak': MATMUL_SHARE_OF_PEAK,
     'traffic_model_dims': TRAFFIC_MODEL_DIMS,
     'traffic_hidden_dims': TRAFFIC_HIDDEN_DIMS,
@@ -113,6 +115,22 @@ class Model:
       changed = self._experiment.with_settings(**space.preset_settings(preset))
       self._weights[preset] = placement.weights(changed())
     return self._weights[preset]
+
+  def dcn_seconds(self, slices: int, chips: int) -> float:
+    """Returns how long slices take to sum up their gradients, on paper.
+
+    Every chip sends its share of all gradients, in the computation dtype, twice
+    around a ring of slices, while nothing else happens.
+
+    Args:
+      slices: how many there are.
+      chips: of each.
+    """
+    weights = self.weights(self._experiment.SHARDING)
+    size = sum(math.prod(array.shape) for array in weights)
+    size *= jnp.dtype(self._experiment.COMPUTE_DTYPE).itemsize
+    passes = 2 * (slices - 1) / slices
+    return passes * size / chips / tpu.DCN_BYTES_PER_SECOND
 
   def estimate(self, slice_name: str, point: space.Point) -> Estimate:
     """Returns the estimate of a point of that slice.

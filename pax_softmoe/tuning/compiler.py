@@ -12,7 +12,7 @@ from pax_softmoe.analysis import tpu
 from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import space
 
-_PACKAGES = ('jax', 'jaxlib', 'libtpu', 'flax', 'optax', 'paxml', 'praxis')
+_PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'paxml', 'praxis')
 # Tells apart what is worth trying again from what would end the same.
 _FINAL = ('ok', 'out of memory')
 
@@ -52,7 +52,11 @@ class Compiler:
     self.slice_name = slice_name
     self.target = target
     self._folder = folder
-    self._versions = _versions(target)
+    self._versions = {
+        **versions(),
+        'source': _source_hash(),
+        'libtpu_bytes': _libtpu_bytes(target),
+    }
     folder.mkdir(parents=True, exist_ok=True)
 
   def cached(self, point: space.Point, effort: str) -> dict[str, Any] | None:
@@ -109,17 +113,30 @@ def find_target() -> str:
   return 'tpu'
 
 
-def _versions(target: str) -> dict[str, str]:
-  """Returns what compiled programs depend on besides the settings."""
-  found = {'source': _source_hash()}
+def versions() -> dict[str, str]:
+  """Returns the versions of packages that compiled programs depend on."""
+  found = {'pax_softmoe': pax_softmoe.__version__}
   for name in _PACKAGES:
     try:
       found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
       found[name] = ''
-  if target == 'tpu':
-    found['libtpu_bytes'] = str(os.path.getsize(tpu.libtpu_path()))
-  return found
+  return found | {'libtpu': _libtpu_version()}
+
+
+def _libtpu_version() -> str:
+  """Returns the version of libtpu, which may be out of sight of Python."""
+  try:
+    folder = pathlib.Path(tpu.libtpu_path()).parents[1]
+  except RuntimeError:
+    return ''
+  found = importlib.metadata.distributions(name='libtpu', path=[str(folder)])
+  return next((d.version for d in found), '')
+
+
+def _libtpu_bytes(target: str) -> int:
+  """Returns the size of libtpu, which may be no installed package."""
+  return os.path.getsize(tpu.libtpu_path()) if target == 'tpu' else 0
 
 
 def _source_hash() -> str:
@@ -132,6 +149,6 @@ def _source_hash() -> str:
     for path in sorted(folder.glob('*.py')):
       name = f'{folder.name}/{path.name}'
       is_tuning = folder.name == 'tuning' and path.stem != 'compile_step'
-      if folder.name not in ('tools', 'data') and not is_tuning:
+      if folder.name not in ('tools', 'data', 'launch') and not is_tuning:
         digest.update(name.encode() + path.read_bytes())
   return digest.hexdigest()

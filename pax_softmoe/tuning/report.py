@@ -12,6 +12,7 @@ from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import space
 from pax_softmoe.tuning import trials as trials_lib
 
+HBM = f'HBM GiB of {tpu.USABLE_HBM_GIB}'
 NOTE = (
     'Nothing here was measured on a TPU. "full": memory, exchanges and cycles'
     ' are those of the compiler for TPU v4, the cycles being its estimate, and'
@@ -19,6 +20,11 @@ NOTE = (
     ' low effort, compute by arithmetic. "none": all by arithmetic. What is by'
     ' arithmetic has a ~. Step times assume that exchanges overlap with'
     ' nothing.'
+)
+SEVERAL_SLICES = (
+    'Several slices are on paper only: what was compiled is the program of one,'
+    ' to which the time to sum up gradients over the network of the data centre'
+    ' is added by arithmetic.'
 )
 NO_LIBTPU = (
     'There is no compiler for TPUs here (pip install pax_softmoe[tpu]): what'
@@ -39,7 +45,7 @@ def as_json(
   Args:
     model: of the experiment.
     experiment: its name.
-    slice_name: a key of `tpu.SLICES`.
+    slice_name: as `tpu.parse_slices` takes it; `trials` are of one slice.
     trials: of the sweep.
     base_settings: settings that all points share.
 
@@ -47,32 +53,52 @@ def as_json(
     What JSON can hold: 'experiment', 'slice', 'chips', 'note', 'constants',
     'environment' (variables that compiling relied on) and 'points'.
   """
+  slices, tpu_slice = tpu.parse_slices(slice_name)
+  chips = tpu_slice.chips
+  dcn_ms = 1e3 * model.dcn_seconds(slices, chips) if slices > 1 else 0.0
   return {
       'experiment': experiment,
       'slice': slice_name,
-      'chips': tpu.find_slice(slice_name).chips,
-      'note': NOTE,
+      'chips': slices * chips,
+      'note': NOTE if slices == 1 else f'{NOTE} {SEVERAL_SLICES}',
       'constants': arithmetic.CONSTANTS,
       'environment': {'LIBTPU_INIT_ARGS': compile_step.TPU_FLAGS},
       'points': [
-          _point(model, slice_name, trial, base_settings)
+          _point(model, tpu_slice.name, trial, dcn_ms)
+          | {'settings': settings(base_settings, trial.point, slices)}
           for trial in trials_lib.ranked(trials)
       ],
   }
+
+
+def settings(
+    base_settings: Mapping[str, Any], point: space.Point, slices: int
+) -> dict[str, Any]:
+  """Returns the settings that make an experiment a point on several slices."""
+  changed = {**base_settings, **point.settings()}
+  if slices > 1:
+    # A copy of the weights in each, and as many images.
+    changed['DCN_MESH_SHAPE'] = (slices, 1, 1, 1)
+    for name in ('TRAIN_BATCH_SIZE', 'EVAL_BATCH_SIZE'):
+      changed[name] *= slices
+  return changed
 
 
 def _point(
     model: arithmetic.Model,
     slice_name: str,
     trial: trials_lib.Trial,
-    base_settings: Mapping[str, Any],
+    dcn_ms: float,
 ) -> dict[str, Any]:
   point, result = trial.point, trial.result or {}
   hbm = result.get('hbm_gib', trial.estimate.hbm_gib)
   fits = trial.status == 'ok' and hbm <= tpu.USABLE_HBM_GIB
   # Of what does not fit the compiler counts only until it gives up.
   excess = result.get('excess_gib', max(0.0, hbm - tpu.USABLE_HBM_GIB))
-  seconds = trial.step_ms / 1e3
+  seconds = (trial.step_ms + dcn_ms) / 1e3
+  by_kind = dict(result.get('communication_by_kind', {}))
+  if dcn_ms:
+    by_kind['between slices'] = dcn_ms
   flops = 3 * model.forward_flops * point.images_per_chip
   return {
       **dataclasses.asdict(point),
@@ -87,18 +113,17 @@ def _point(
           or collectives.summary(trial.estimate.collectives)
       ),
       'compute_ms': trial.compute_ms,
-      'communication_ms': trial.communication_ms,
-      'step_ms': trial.step_ms,
+      'communication_ms': trial.communication_ms + dcn_ms,
+      'step_ms': trial.step_ms + dcn_ms,
       'images_per_second_per_chip': point.images_per_chip / seconds,
       'mfu': flops / seconds / tpu.PEAK_FLOPS,
       'verdict': _verdict(model, slice_name, trial, fits, excess),
-      'settings': {**base_settings, **point.settings()},
       'estimate': {
           'gib': dict(trial.estimate.gib),
           'compute_ms': trial.estimate.compute_ms,
           'communication_ms': trial.estimate.communication_ms,
       },
-      'communication_by_kind': result.get('communication_by_kind', {}),
+      'communication_by_kind': by_kind,
       'top': result.get('top', {}) if trial.effort == 'full' else {},
   }
 
@@ -172,14 +197,14 @@ def columns(point: Mapping[str, Any]) -> dict[str, str]:
       'remat': remat,
       'images': str(point['images_per_chip']),
       'effort': point['effort'],
-      'HBM GiB': f'{sized}{point["hbm_gib"]:.2f}',
+      HBM: f'{sized}{point["hbm_gib"]:.2f}',
       'all-to-all GB': compiled + _short(gb.get('all-to-all', 0)),
       'gather GB': compiled + _short(gb.get('all-gather', 0)),
       'reduce GB': compiled + _short(reduced),
       'compute ms': timed + _short(point['compute_ms']),
       'commun. ms': compiled + _short(point['communication_ms']),
       'step ms': timed + _short(point['step_ms']),
-      'images/s': timed + _short(point['images_per_second_per_chip']),
+      'images/s/chip': timed + _short(point['images_per_second_per_chip']),
       'MFU': f'{timed}{point["mfu"]:.1%}',
       'verdict': point['verdict'],
   }
@@ -239,7 +264,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, str]]:
   for old, new in pairs:
     cells = columns(new)
     row = {t: cells[t] for t in ('mesh', 'preset', 'remat', 'images', 'effort')}
-    for title in ('HBM GiB', 'compute ms', 'commun. ms', 'step ms', 'MFU'):
+    for title in (HBM, 'compute ms', 'commun. ms', 'step ms', 'MFU'):
       row[title] = f'{columns(old)[title]} → {cells[title]}'
     rows.append(row)
   return rows

@@ -9,7 +9,6 @@ from pax_softmoe import sharding
 from pax_softmoe.analysis import tpu
 from pax_softmoe.experiments import validation
 from pax_softmoe.layers import stack
-from pax_softmoe.tuning import layout
 
 DEFAULT_IMAGES_PER_CHIP = (16, 32, 64)
 
@@ -100,9 +99,8 @@ def preset_settings(text: str) -> dict[str, Any]:
 def points(experiment: Any, space: Space) -> list[Point]:
   """Returns all points of a space that the experiment can run.
 
-  Left out are meshes that do not divide the experiment or that Pax cannot make
-  of the slice, axes that would do the same work twice, and all but one of
-  points that place every array alike.
+  Left out are meshes that do not divide the experiment, axes that would do the
+  same work twice, and all but one of points that place every array alike.
 
   Args:
     experiment: a class of `ImageClassification`.
@@ -121,12 +119,9 @@ def points(experiment: Any, space: Space) -> list[Point]:
   ]
   for remat in remats:
     stack.remat_policy(remat)
-  meshes = space.meshes
-  if meshes is None:
-    meshes = slice_meshes(space.slice_name)
-  else:
-    for mesh in meshes:
-      check_mesh(space.slice_name, mesh)
+  for mesh in space.meshes or ():
+    check_mesh(space.slice_name, mesh)
+  meshes = space.meshes or list(validation.meshes(chips))
   found, seen = [], set()
   for preset in space.presets or sharding.PRESETS:
     changed = experiment.with_settings(**preset_settings(preset))
@@ -140,7 +135,7 @@ def points(experiment: Any, space: Space) -> list[Point]:
         placed = (images, _placement(rules, mesh, is_dense))
         if (
             placed in seen
-            or _has_idle_axis(rules, mesh)
+            or rules.has_idle_axis(mesh)
             or validation.mesh_problem(sized, mesh)
         ):
           continue
@@ -153,45 +148,14 @@ def points(experiment: Any, space: Space) -> list[Point]:
   return found
 
 
-def slice_meshes(slice_name: str) -> list[tuple[int, ...]]:
-  """Returns the meshes that Pax can make of a slice, widest expert axis first.
-
-  All have one replica: `data` does the same within a slice.
-  """
-  chips = tpu.find_slice(slice_name).chips
-  meshes = [
-      (1, chips // expert // mdl, expert, mdl)
-      for expert in reversed(validation.divisors(chips))
-      for mdl in validation.divisors(chips // expert)
-  ]
-  return [m for m in meshes if layout.device_order(slice_name, m)]
-
-
 def check_mesh(slice_name: str, mesh: Sequence[int]) -> None:
-  """Raises ValueError if Pax cannot make that mesh of the slice."""
+  """Raises ValueError if that mesh is not for this slice."""
   chips = tpu.find_slice(slice_name).chips
   if len(mesh) != len(sharding.MESH_AXES) or math.prod(mesh) != chips:
     raise ValueError(
         f'mesh {" x ".join(map(str, mesh))}: a {slice_name} needs a size for'
         f' each of {", ".join(sharding.MESH_AXES)} whose product is {chips}'
     )
-  if not layout.device_order(slice_name, tuple(mesh)):
-    choices = ', '.join(
-        'x'.join(map(str, mesh)) for mesh in slice_meshes(slice_name)
-    )
-    raise ValueError(
-        f'mesh {" x ".join(map(str, mesh))}: Pax gives each axis whole axes of'
-        f' the slice, which leaves {choices}'
-    )
-
-
-def _has_idle_axis(rules: sharding.ShardingRules, mesh: Sequence[int]) -> bool:
-  """Returns whether chips along some axis would all do the same work."""
-  working = {axis for l in 'bh' for axis in rules.activations.get(l, ())}
-  return any(
-      size > 1 and axis not in working
-      for axis, size in zip(sharding.MESH_AXES, mesh)
-  )
 
 
 def _placement(

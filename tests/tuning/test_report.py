@@ -2,66 +2,18 @@
 
 import json
 
-from pax_softmoe.tools import main
+from pax_softmoe import experiments
+from pax_softmoe.experiments import stored
 from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import picture
 from pax_softmoe.tuning import report
 from pax_softmoe.tuning import space
 from pax_softmoe.tuning import trials as trials_lib
 import pytest
-
-EXCHANGED = {'all-to-all': {'count': 4, 'gb': 0.5}}
-# What DESIGN fixes for other programs.
-KEYS = {
-    'mesh',
-    'preset',
-    'remat',
-    'images_per_chip',
-    'effort',
-    'fits',
-    'hbm_gib',
-    'collectives',
-    'compute_ms',
-    'communication_ms',
-    'step_ms',
-    'mfu',
-}
-
-
-class FakeModel:
-  """Half a GiB an image, 8 GiB more with remat 'none'."""
-
-  forward_flops = 275e9
-
-  def estimate(self, slice_name, point):
-    del slice_name
-    gib = {
-        'weights': 8.0,
-        'kept': point.images_per_chip / 2 + 8 * (point.remat == 'none'),
-    }
-    return arithmetic.Estimate(gib, [], 100.0, 10.0)
-
-
-def results():
-  """Returns a sweep with a finalist, one screened and one out of memory."""
-  model = FakeModel()
-  trials = []
-  for remat, images in (('full', 16), ('exchange', 16), ('none', 48)):
-    point = space.Point((1, 1, 4, 1), 'expert_parallel', remat, images)
-    trials.append(trials_lib.Trial(point, model.estimate('v4-8', point)))
-  ok = {'status': 'ok', 'target': 'tpu', 'hbm_gib': 16.0}
-  ok.update(excess_gib=0.0, collectives=EXCHANGED, communication_ms=20.0)
-  ok.update(communication_by_kind={'all-to-all': 20.0}, top={})
-  trials[0].low = ok
-  trials[0].full = ok | {'compute_ms': 80.0}
-  trials[1].low = ok | {'compute_ms': 240.0}
-  trials[2].low = {
-      'status': 'out of memory',
-      'target': 'tpu',
-      'hbm_gib': 40.0,
-      'excess_gib': 9.25,
-  }
-  return report.as_json(model, 'E', 'v4-8', trials, {'NUM_EXPERTS': 4})
+from sweep_results import EXCHANGED
+from sweep_results import KEYS
+from sweep_results import FakeModel
+from sweep_results import results
 
 
 def test_json_has_the_fixed_schema():
@@ -86,7 +38,7 @@ def test_point_with_low_effort_has_compute_by_arithmetic():
   low = results()['points'][1]
   assert low['compute_ms'] == 100
   assert report.columns(low)['compute ms'] == '~100'
-  assert report.columns(low)['HBM GiB'] == '16.00'
+  assert report.columns(low)[report.HBM] == '16.00'
 
 
 def test_point_out_of_memory_says_by_how_much_and_what_to_do():
@@ -119,7 +71,7 @@ def test_memory_is_by_arithmetic_without_libtpu():
   )
   result = report.as_json(FakeModel(), 'E', 'v4-8', [trial], {})
   cells = report.columns(result['points'][0])
-  assert cells['HBM GiB'] == '~38.00'
+  assert cells[report.HBM] == '~38.00'
   assert cells['all-to-all GB'] == '0.5'
   assert cells['verdict'].startswith('by arithmetic 7.25 GiB too big')
 
@@ -138,6 +90,46 @@ def test_comparison_shows_before_and_after():
   assert rows[0]['step ms'] == '100 → 90'
 
 
+def test_several_slices_sum_up_gradients_besides():
+  one, two = results(), results('2xv4-8')
+  assert (two['slice'], two['chips']) == ('2xv4-8', 8)
+  before, after = one['points'][0], two['points'][0]
+  # 2 slices x 4 chips x 1 ms of the pretended model.
+  assert after['communication_ms'] == before['communication_ms'] + 8
+  assert after['step_ms'] == 108
+  assert after['communication_by_kind']['between slices'] == 8
+  assert after['mfu'] == pytest.approx(before['mfu'] * 100 / 108)
+  assert after['settings'] == before['settings'] | {
+      'DCN_MESH_SHAPE': (2, 1, 1, 1),
+      'TRAIN_BATCH_SIZE': 2 * 4 * 16,
+      'EVAL_BATCH_SIZE': 2 * 4 * 16,
+  }
+  assert 'on paper' in two['note'] and 'on paper' not in one['note']
+
+
+def test_gradients_between_slices():
+  got = arithmetic.Model(experiments.SoftMoEH14).dcn_seconds(2, 64)
+  # 27.3 B parameters in bfloat16, in 64 parts, there and back by half.
+  want = 27_318_132_649 * 2 / 64 / 6.25e9
+  assert got == pytest.approx(want)
+  four = arithmetic.Model(experiments.SoftMoEH14).dcn_seconds(4, 64)
+  assert four == pytest.approx(1.5 * want)
+
+
+def test_best_point_with_full_effort_is_stored():
+  result = results()
+  entry = stored.entry(result, {'jax': '0.5.3'})
+  assert entry['settings']['REMAT'] == 'full'
+  assert entry['settings']['SCAN_LAYERS'] is False
+  assert entry['estimate']['step_ms'] == 100
+  assert entry['environment'] == result['environment']
+  assert entry['versions'] == {'jax': '0.5.3'}
+  # One that does not fit, and one of which low effort alone is known.
+  result['points'][0]['fits'] = False
+  with pytest.raises(ValueError, match='nothing to store: no point'):
+    stored.entry(result, {})
+
+
 def test_pareto_front():
   cases = [(10, 3.0), (12, 4.0), (14, 2.0), (16, 2.5), (18, 1.0)]
   points = [
@@ -150,29 +142,3 @@ def test_pareto_front():
 def test_picture_is_drawn(tmp_path):
   picture.draw(results(), tmp_path / 'tune.png')
   assert (tmp_path / 'tune.png').read_bytes().startswith(b'\x89PNG')
-
-
-def test_command_compares_files(tmp_path, capsys):
-  for name in 'ab':
-    (tmp_path / name).write_text(json.dumps(results()))
-  arguments = ['--compare', str(tmp_path / 'a'), str(tmp_path / 'b')]
-  assert main.main(['tune', *arguments, '--json']) == 0
-  assert len(json.loads(capsys.readouterr().out)) == 3
-
-
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (['SoftMoEH14'], 'needs an experiment and --slice'),
-        (['X', '--slice=v4-8', '--explain=1'], 'there is no sweep of X'),
-        (['X', '--slice=v4-8'], "there is no experiment 'X'"),
-        (['--compare', 'no', 'no'], 'is no result of tune'),
-        (
-            ['SoftMoEH14', '--slice=v4-128', '--global_batch=100'],
-            'cannot be split over 64 chips',
-        ),
-    ],
-)
-def test_bad_usage_is_one_line_and_code_2(arguments, message, tmp_path, capsys):
-  assert main.main(['tune', *arguments, f'--cache={tmp_path}']) == 2
-  assert message in capsys.readouterr().err.strip().splitlines()[-1]

@@ -1,5 +1,6 @@
 """Points that tuning may try."""
 
+from pax_softmoe import device_mesh
 from pax_softmoe import experiments
 from pax_softmoe.analysis import tpu
 from pax_softmoe.experiments import validation
@@ -15,36 +16,36 @@ def placements(experiment, slice_name, **values):
   return [(point.mesh, point.preset) for point in found]
 
 
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
 def test_flagship_on_64_chips_has_the_points_worked_out_by_hand():
-  # Axes take whole axes of 4x4x4 chips: 4, 16 or 64.
-  assert placements(experiments.SoftMoEH14, 'v4-128') == [
-      ((1, 1, 64, 1), 'expert_parallel'),
-      ((1, 4, 16, 1), 'expert_parallel'),
-      ((1, 16, 4, 1), 'expert_parallel'),
-      # The same as 'replicated', which is not there again.
-      ((1, 64, 1, 1), 'expert_parallel'),
-      # With data 1 there is nothing that 'zero' would split.
-      ((1, 4, 16, 1), 'expert_parallel_zero'),
-      ((1, 16, 4, 1), 'expert_parallel_zero'),
-      ((1, 64, 1, 1), 'expert_parallel_zero'),
-      ((1, 1, 64, 1), 'fsdp_dense'),
-      ((1, 4, 16, 1), 'fsdp_dense'),
-      ((1, 16, 4, 1), 'fsdp_dense'),
-      ((1, 64, 1, 1), 'fsdp_dense'),
-      # 16 heads cannot be split over 64.
-      ((1, 1, 16, 4), 'expert_model_parallel'),
-      ((1, 4, 4, 4), 'expert_model_parallel'),
-      ((1, 1, 4, 16), 'expert_model_parallel'),
-      ((1, 16, 1, 4), 'expert_model_parallel'),
-      ((1, 4, 1, 16), 'expert_model_parallel'),
-  ]
+  got = placements(experiments.SoftMoEH14, 'v4-128')
+  two_axes = [(1, n, 64 // n, 1) for n in SIZES]
+  # Expert 1 would be the same as 'replicated', which is not there again.
+  want = {(mesh, 'expert_parallel') for mesh in two_axes}
+  # With data 1 there is nothing that 'zero' would split.
+  want |= {(mesh, 'expert_parallel_zero') for mesh in two_axes[1:]}
+  want |= {(mesh, 'fsdp_dense') for mesh in two_axes}
+  # With mdl 1 it is 'expert_parallel'; 16 heads cannot be split over 32.
+  want |= {
+      ((1, data, 64 // mdl // data, mdl), 'expert_model_parallel')
+      for mdl in (2, 4, 8, 16)
+      for data in SIZES
+      if data <= 64 // mdl
+  }
+  assert set(got) == want
+  assert len(got) == len(want)
+  assert got[0] == ((1, 1, 64, 1), 'expert_parallel')
 
 
 def test_dense_model_has_no_expert_axis_of_its_own():
   assert placements(experiments.ViTH14, 'v4-128') == [
       ((1, 1, 64, 1), 'expert_parallel'),
       ((1, 1, 64, 1), 'fsdp_dense'),
+      ((1, 1, 32, 2), 'expert_model_parallel'),
       ((1, 1, 16, 4), 'expert_model_parallel'),
+      ((1, 1, 8, 8), 'expert_model_parallel'),
       ((1, 1, 4, 16), 'expert_model_parallel'),
   ]
 
@@ -57,7 +58,6 @@ def test_every_point_is_valid(name, slice_name):
   assert points and len(set(points)) == len(points)
   for point in points:
     assert point.chips == tpu.find_slice(slice_name).chips
-    assert layout.device_order(slice_name, point.mesh)
     changed = experiment.with_settings(**point.settings())()
     assert validation.mesh_problem(changed, point.mesh) is None
 
@@ -112,7 +112,6 @@ def test_preset_with_overrides_of_single_letters():
         ({'presets': ['fsdp_dense+h=data']}, 'expected KIND.LETTER'),
         ({'remats': ['some']}, "no remat policy 'some'"),
         ({'meshes': [(1, 1, 32, 1)]}, 'whose product is 64'),
-        ({'meshes': [(1, 2, 32, 1)]}, 'whole axes of the slice'),
     ],
 )
 def test_values_that_do_not_exist_are_refused(values, message):
@@ -120,9 +119,12 @@ def test_values_that_do_not_exist_are_refused(values, message):
     placements(experiments.SoftMoEH14, 'v4-128', **values)
 
 
-def test_pax_cannot_split_an_axis_of_the_slice():
-  assert layout.device_order('v4-128', (1, 2, 32, 1)) is None
-  assert layout.device_order('v4-1024', (1, 4, 128, 1)) is None
+def test_an_axis_of_the_slice_is_split_in_neighbours():
+  places = layout.coordinates('v4-1024', (1, 4, 128, 1))
+  for group in range(4):
+    x, y, z = zip(*places[128 * group : 128 * (group + 1)])
+    assert set(x) == set(y) == set(range(8))
+    assert set(z) == {2 * group, 2 * group + 1}
 
 
 def test_places_of_a_mesh_fill_the_slice():
@@ -136,13 +138,11 @@ def test_places_of_a_mesh_fill_the_slice():
 
 @pytest.mark.libtpu
 def test_places_are_those_that_jax_gives_real_chips():
-  from jax.experimental import mesh_utils
-
   try:
     chips = tpu.topology_devices('v4-32')
   except RuntimeError as error:
     pytest.skip(str(error))
-  for mesh in space.slice_meshes('v4-32'):
-    real = mesh_utils.create_device_mesh(mesh, chips)
+  for mesh in validation.meshes(len(chips)):
+    real = device_mesh.create(mesh, None, chips)
     got = layout.coordinates('v4-32', mesh)
     assert got == [tuple(chip.coords) for chip in real.flat]

@@ -1,0 +1,135 @@
+"""Settings that were tuned for TPU slices, in files beside this one.
+
+tuned/EXPERIMENT.json maps a slice to an entry, which `softmoe tune EXPERIMENT
+--slice=SLICE --write` makes:
+
+  settings     what SLICE makes an experiment take
+  estimate     what the compiler and arithmetic say of them; nothing measured
+  environment  variables that the compiler relied on
+  versions     of the packages that made the estimate
+"""
+
+from collections.abc import Mapping
+import json
+import pathlib
+from typing import Any
+
+from pax_softmoe.analysis import tpu
+
+FOLDER = pathlib.Path(__file__).with_name('tuned')
+
+# What an entry may hold: none of them changes what a model is.
+SETTINGS = (
+    'ICI_MESH_SHAPE',
+    'DCN_MESH_SHAPE',
+    'SHARDING',
+    'SHARDING_OVERRIDES',
+    'REMAT',
+    'SCAN_LAYERS',
+    'TRAIN_BATCH_SIZE',
+    'EVAL_BATCH_SIZE',
+    'FIRST_MOMENT_DTYPE',
+)
+# What of a point of a sweep is its estimate.
+_ESTIMATE = (
+    'mesh',
+    'preset',
+    'images_per_chip',
+    'hbm_gib',
+    'collectives',
+    'compute_ms',
+    'communication_ms',
+    'step_ms',
+    'images_per_second_per_chip',
+    'mfu',
+)
+
+
+def entries(name: str) -> dict[str, Any]:
+  """Returns the entries of an experiment by slice; none if it has no file."""
+  path = FOLDER / f'{name}.json'
+  return json.loads(path.read_text()) if path.exists() else {}
+
+
+def find(experiment: type, slices: str) -> dict[str, Any]:
+  """Returns what is stored for a slice.
+
+  Args:
+    experiment: a class; one without an entry takes that of the first of its
+      bases that has one.
+    slices: 'v4-128', or '2xv4-128' for several.
+
+  Raises:
+    ValueError: there is no such slice, or nothing is stored for it.
+  """
+  tpu.parse_slices(slices)
+  by_slice = {}
+  for cls in reversed(experiment.__mro__):
+    by_slice.update(entries(cls.__name__))
+  if slices not in by_slice:
+    name = experiment.__name__
+    others = f', only for {", ".join(by_slice)}' if by_slice else ''
+    raise ValueError(
+        f'{name}: no settings are stored for {slices}{others}; `softmoe tune'
+        f' {name} --slice={slices} --write` makes them'
+    )
+  return by_slice[slices]
+
+
+def entry(
+    result: Mapping[str, Any], versions: Mapping[str, str]
+) -> dict[str, Any]:
+  """Returns the entry of the best point of a sweep.
+
+  Args:
+    result: of `tuning.report.as_json`.
+    versions: of the packages that compiled.
+
+  Raises:
+    ValueError: no point was compiled with full effort and fits.
+  """
+  for point in result['points']:
+    if point['fits'] and point['effort'] == 'full':
+      return {
+          'settings': point['settings'],
+          'estimate': {name: point[name] for name in _ESTIMATE},
+          'environment': result['environment'],
+          'versions': dict(versions),
+      }
+  raise ValueError(
+      'nothing to store: no point was compiled with full effort and fits; give'
+      ' more --budget_minutes, or fewer --images_per_chip'
+  )
+
+
+def write(name: str, slices: str, entry: Mapping[str, Any]) -> pathlib.Path:
+  """Stores an entry in place of the one that may be there.
+
+  Args:
+    name: of the experiment.
+    slices: see `find`.
+    entry: see the module.
+
+  Returns:
+    The file.
+
+  Raises:
+    OSError: it cannot be written; the message says what to do.
+  """
+  return write_file(f'{name}.json', entries(name) | {slices: entry})
+
+
+def write_file(name: str, content: Mapping[str, Any]) -> pathlib.Path:
+  """Writes a file of this folder; see `write`."""
+  path = FOLDER / name
+  part = path.with_suffix('.part')
+  try:
+    FOLDER.mkdir(exist_ok=True)
+    part.write_text(json.dumps(content, indent=1) + '\n')
+    part.rename(path)
+  except OSError as error:
+    raise OSError(
+        f'cannot store settings in {path}: {error.strerror}; --write needs a'
+        ' checkout that is yours, installed by `make env`'
+    ) from error
+  return path

@@ -1,0 +1,1 @@
+"""What it takes to run an experiment on Google Cloud: scripts and the source."""
