@@ -379,12 +379,36 @@ class ExpertsChoiceH14(sizes.H, routers.ExpertsChoice, recipes.JftShort):
   CAPACITY_FACTOR = 1.25
 
 
-# Fine-tuning on ImageNet.
+# Fine-tuning; INIT_FROM is the folder of a job of the experiment named.
+
+
+@register
+class SoftMoEFashionMnistFinetune(
+    SoftMoEFashionMnist, recipes.FashionMnistFinetune
+):
+  """Fine-tunes `SoftMoEFashionMnist` on the same images at 56 pixels."""
 
 
 @register
 class SoftMoES16ImageNet(SoftMoES16, recipes.ImageNetFinetune):
   """Fine-tunes `SoftMoES16` on ImageNet at 384 pixels: 86.8 (table 8)."""
+
+
+@register
+class SoftMoEB16ImageNet(SoftMoEB16, recipes.ImageNetFinetune):
+  """Fine-tunes `SoftMoEB16` on ImageNet at 384 pixels."""
+
+
+@register
+class SoftMoEL16ImageNet(SoftMoEL16, recipes.ImageNetFinetune):
+  """Fine-tunes `SoftMoEL16` on ImageNet at 384 pixels."""
+
+
+@register
+class SoftMoEH14ImageNet(SoftMoEH14, recipes.ImageNetFinetune):
+  """Fine-tunes `SoftMoEH14` on ImageNet at 378 pixels, 27 x 27 patches."""
+
+  IMAGE_SIZE = 378
 
 
 @register

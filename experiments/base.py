@@ -8,17 +8,20 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 from pax_softmoe import compat
+from pax_softmoe import device_mesh
 from pax_softmoe import optimizers
 from pax_softmoe import sharding
 from pax_softmoe.data import image_input
 from pax_softmoe.data import sources
+from pax_softmoe.experiments import start_and_fewshot
+from pax_softmoe.experiments import stored
 from pax_softmoe.experiments import validation
 from pax_softmoe.layers import annotate
 from pax_softmoe.layers import vit
 from pax_softmoe.models import classification
 from paxml import base_experiment
-from paxml import learners
 from paxml import parameterized_experiment
+from paxml import partitioning
 from paxml import tasks_lib
 from praxis import base_input
 from praxis import base_layer
@@ -31,7 +34,22 @@ NestedMap = py_utils.NestedMap
 compat.restore_numpy_names()
 
 
-class ImageClassification(base_experiment.BaseExperiment):
+class _AnyMesh(base_experiment.BaseExperiment):
+  """Lets Pax use meshes that it cannot make by itself, see `device_mesh`."""
+
+  def partitioner(self) -> partitioning.Partitioner | None:
+    return device_mesh.partitioner(self.task())
+
+
+class _Configured(
+    _AnyMesh,
+    start_and_fewshot.FewShotEvaluation,
+    parameterized_experiment.ParameterizedExperiment,
+):
+  """What `as_config` makes."""
+
+
+class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
   """Trains a vision transformer to classify images.
 
   Settings are class attributes in capitals. A subclass changes them by
@@ -52,6 +70,8 @@ class ImageClassification(base_experiment.BaseExperiment):
   HIDDEN_DIMS: int = 0
   NUM_HEADS: int = 0
   NUM_LAYERS: int = 0
+  # Normalized queries and keys. Weights of others' models are without.
+  QK_NORM: bool = True
   # Blocks with experts, counted from 0; None for the second half.
   MOE_LAYERS: Sequence[int] | None = None
 
@@ -78,6 +98,11 @@ class ImageClassification(base_experiment.BaseExperiment):
   SHARDING: str = 'expert_parallel'
   SHARDING_OVERRIDES: Mapping[str, Any] = {}
 
+  # A slice of TPU v4 as 'v4-128', or several as '2xv4-128', to take what
+  # `softmoe tune` stored for it: mesh, sharding, remat, batch sizes, dtype of
+  # the first moment. What is set along with SLICE, or in a subclass, stays.
+  SLICE: str | None = None
+
   # Memory and precision.
   COMPUTE_DTYPE: jnp.dtype = jnp.bfloat16
   FIRST_MOMENT_DTYPE: jnp.dtype | None = None
@@ -89,6 +114,13 @@ class ImageClassification(base_experiment.BaseExperiment):
   EVAL_INTERVAL_STEPS: int = 5_000
   SAVE_INTERVAL_STEPS: int = 1_000
   SAVE_MAX_TO_KEEP: int = 3
+
+  def __init_subclass__(cls, **kwargs: Any):
+    super().__init_subclass__(**kwargs)
+    if vars(cls).get('SLICE'):
+      tuned = stored.find(cls, cls.SLICE)['settings']
+      for name in tuned.keys() - vars(cls).keys():
+        setattr(cls, name, tuned[name])
 
   @classmethod
   def as_config(
@@ -110,7 +142,7 @@ class ImageClassification(base_experiment.BaseExperiment):
     experiment = cls.with_settings(**settings)()
     experiment.validate()
     return pax_fiddle.Config(
-        parameterized_experiment.ParameterizedExperiment,
+        _Configured,
         task=experiment.task(),
         train_datasets=experiment.train_datasets(),
         eval_datasets=experiment.eval_datasets(),
@@ -240,6 +272,8 @@ class ImageClassification(base_experiment.BaseExperiment):
         remat=self.REMAT,
         scan_layers=self.SCAN_LAYERS,
     )
+    if not self.QK_NORM:
+      vit_tpl.block_tpl.attention_tpl.qk_norm = False
     moe = self.moe_tpl()
     if moe is not None:
       vit_tpl.moe_layers = self.moe_layers()
@@ -308,12 +342,12 @@ class ImageClassification(base_experiment.BaseExperiment):
     model.ici_mesh_shape = self.ici_mesh_shape()
     model.dcn_mesh_shape = self.DCN_MESH_SHAPE
 
-    task = pax_fiddle.Config(tasks_lib.SingleTask, name='task', model=model)
+    task = self.task_tpl(model)
     train = task.train
     train.num_train_steps = self.NUM_TRAIN_STEPS
     train.random_seed = self.SEED
     train.learner = pax_fiddle.Config(
-        learners.Learner,
+        optimizers.Learner,
         name='learner',
         loss_name='total_loss',
         optimizer=self.optimizer(),

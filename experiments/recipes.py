@@ -45,6 +45,13 @@ class Jft(base.ImageClassification):
         image_ops.ValueRange(),
     )
 
+  def fewshot_ops(self) -> Sequence[Any]:
+    return (
+        image_ops.Resize(self.IMAGE_SIZE * 256 // 224),
+        image_ops.CenterCrop(self.IMAGE_SIZE),
+        image_ops.ValueRange(),
+    )
+
 
 class JftShort(Jft):
   """The shorter runs of the paper's comparison (table 9)."""
@@ -52,47 +59,60 @@ class JftShort(Jft):
   NUM_TRAIN_STEPS = 300_000
 
 
-class ImageNetFinetune(Jft):
-  """Fine-tuning on ImageNet at 384 pixels, all experts and slots kept.
+class _Finetune:
+  """V-MoE's official fine-tuning, without weight decay.
 
-  The Soft MoE paper does not give its recipe (section 3.1), so this is that of
-  V-MoE's official config for ImageNet: SGD with momentum 0.9 and without weight
-  decay, a cosine from 0.003 to 1e-5. Of the optimizer's settings it reads
-  LEARNING_RATE, FINAL_LEARNING_RATE, WARMUP_STEPS and CLIP_GRADIENT_NORM.
-  DATA_DIR is a folder of TFRecords named like train-00000-of-01024.tfrecord;
-  weights to start from go into the task's `train.init_from_checkpoint_rules`.
+  The Soft MoE paper does not give its own (section 3.1). SGD with momentum 0.9,
+  a cosine from LEARNING_RATE to FINAL_LEARNING_RATE after WARMUP_STEPS. Weights
+  are those of INIT_FROM, with interpolated positions and a fresh head; experts
+  and slots stay as they are, however many tokens there are.
   """
 
-  IMAGE_SIZE = 384
-  NUM_CLASSES = 1_000
+  INIT_HEAD = False
   LOSS = 'softmax'
-  TRAIN_BATCH_SIZE = 1_024
-  EVAL_BATCH_SIZE = 1_024
-  NUM_TRAIN_STEPS = 10_000
   LEARNING_RATE = 3e-3
   FINAL_LEARNING_RATE: float = 1e-5
-  WARMUP_STEPS = 500
   CLIP_GRADIENT_NORM = 10.0
-  EVAL_INTERVAL_STEPS = 1_000
-
-  def eval_ops(self) -> Sequence[Any]:
-    return (image_ops.Resize(self.IMAGE_SIZE), image_ops.ValueRange())
 
   def optimizer(self) -> pax_fiddle.Config[optimizers.ShardedSgd]:
+    warmup, total = self.WARMUP_STEPS, self.NUM_TRAIN_STEPS
+    if not 0 <= warmup < total:
+      raise ValueError(
+          f'{type(self).__name__}: WARMUP_STEPS is {warmup} and NUM_TRAIN_STEPS'
+          f' {total}; the first must be less than the second'
+      )
     return pax_fiddle.Config(
         optimizers.ShardedSgd,
         momentum=0.9,
         learning_rate=self.LEARNING_RATE,
         lr_schedule=pax_fiddle.Config(
             schedules.LinearRampupCosineDecay,
-            warmup_steps=self.WARMUP_STEPS,
-            decay_start=self.WARMUP_STEPS,
-            decay_end=self.NUM_TRAIN_STEPS,
+            warmup_steps=warmup,
+            decay_start=warmup,
+            decay_end=total,
             max=1.0,
             min_ratio=self.FINAL_LEARNING_RATE / self.LEARNING_RATE,
         ),
         clip_gradient_norm_to_value=self.CLIP_GRADIENT_NORM,
     )
+
+
+class ImageNetFinetune(_Finetune, Jft):
+  """Fine-tuning on ImageNet at 384 pixels, with V-MoE's steps and batch.
+
+  DATA_DIR is a folder of TFRecords named like train-00000-of-01024.tfrecord.
+  """
+
+  IMAGE_SIZE = 384
+  NUM_CLASSES = 1_000
+  TRAIN_BATCH_SIZE = 1_024
+  EVAL_BATCH_SIZE = 1_024
+  NUM_TRAIN_STEPS = 10_000
+  WARMUP_STEPS = 500
+  EVAL_INTERVAL_STEPS = 1_000
+
+  def eval_ops(self) -> Sequence[Any]:
+    return (image_ops.Resize(self.IMAGE_SIZE), image_ops.ValueRange())
 
 
 class FashionMnist(base.ImageClassification):
@@ -135,8 +155,23 @@ class FashionMnist(base.ImageClassification):
     return (
         image_ops.PadCrop(1),
         image_ops.FlipLeftRight(),
-        image_ops.ValueRange(),
+        *self.eval_ops(),
     )
 
   def eval_ops(self) -> Sequence[Any]:
-    return (image_ops.ValueRange(),)
+    if self.IMAGE_SIZE == 28:
+      return (image_ops.ValueRange(),)
+    return (image_ops.Resize(self.IMAGE_SIZE), image_ops.ValueRange())
+
+  def fewshot_ops(self) -> Sequence[Any]:
+    return (image_ops.Resize(self.IMAGE_SIZE), image_ops.ValueRange())
+
+
+class FashionMnistFinetune(_Finetune, FashionMnist):
+  """Fine-tuning on enlarged images of Fashion-MNIST, on a CPU in minutes."""
+
+  IMAGE_SIZE = 56
+  NUM_TRAIN_STEPS = 300
+  WARMUP_STEPS = 15
+  EVAL_INTERVAL_STEPS = 100
+  SAVE_INTERVAL_STEPS = 100

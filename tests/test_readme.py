@@ -72,6 +72,7 @@ EXPECTED = {
     'softmoe train SoftMoEFashionMnist': runs_until_step_50,
     'python -m paxml.main --fdl=': runs,
     'softmoe describe SoftMoEH14': runs,
+    'softmoe launch SoftMoEH14': runs,
     'python -m paxml.main --exp=pax_softmoe.experiments.SoftMoEH14': (
         asks_for_data
     ),

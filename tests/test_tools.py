@@ -147,3 +147,42 @@ def test_describe_shows_where_every_array_lives(capsys):
   text = capsys.readouterr().out
   for word in ('replicated', 'dense_weights.d', 'head/kernel', 'moe/slots'):
     assert word in text
+
+
+ESTIMATE = {
+    'mesh': [1, 1, 64, 1],
+    'hbm_gib': 14.25,
+    'collectives': {'all-to-all': {'count': 64, 'gb': 0.5}},
+    'compute_ms': 200.0,
+    'communication_ms': 20.0,
+    'step_ms': 220.0,
+    'images_per_second_per_chip': 72.7,
+    'mfu': 0.27,
+}
+
+
+def test_describe_shows_what_is_stored_for_a_slice(
+    tmp_path, monkeypatch, capsys
+):
+  from pax_softmoe.experiments import stored
+
+  monkeypatch.setattr(stored, 'FOLDER', tmp_path)
+  entry = {
+      'settings': {'ICI_MESH_SHAPE': [1, 2, 32, 1], 'SHARDING': 'fsdp_dense'},
+      'estimate': ESTIMATE,
+      'environment': {'LIBTPU_INIT_ARGS': '--flag=1'},
+      'versions': {'jax': '0.5.3'},
+  }
+  stored.write('SoftMoES16', 'v4-128', entry)
+  arguments = ['describe', 'SoftMoES16', '--slice=v4-128']
+  assert main.main([*arguments, '--json']) == 0
+  facts = json.loads(capsys.readouterr().out)
+  assert facts['mesh'] == [1, 2, 32, 1]
+  assert facts['sharding'] == 'fsdp_dense'
+  assert facts['stored'] == entry
+  assert main.main(arguments) == 0
+  text = capsys.readouterr().out
+  for words in ('14.25 of 30.75 GiB', 'not measured', '27.0%', '--flag=1'):
+    assert words in text
+  assert main.main([*arguments[:2], '--slice=v4-8']) == 1
+  assert 'no settings are stored for v4-8' in capsys.readouterr().err

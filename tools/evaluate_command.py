@@ -12,9 +12,6 @@ from pax_softmoe.tools import jobs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   jobs.add_job_arguments(parser)
-  parser.add_argument(
-      '--step', type=int, help='which checkpoint (default: the last)'
-  )
   parser.add_argument('--split', help='which images (default: as in training)')
   parser.add_argument('--json', action='store_true', help='print JSON')
 
@@ -22,15 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   experiment = jobs.experiment_of(arguments)
   # Imported after the arguments are known to be good; they take seconds.
-  from pax_softmoe.checkpoints import reading
   from pax_softmoe.models import inference
 
-  step, weights = reading.read_weights(arguments.job_dir, arguments.step)
-  result = inference.evaluate(
-      experiment.model(), weights, experiment.eval_input(arguments.split)
+  classifier = inference.TrainedClassifier(
+      experiment, arguments.job_dir, arguments.step
+  )
+  result = classifier.evaluate(
+      classifier.experiment.eval_input(arguments.split)
   )
   result = {
-      'step': step,
+      'step': classifier.step,
       'examples': result['examples'],
       'accuracy': result['accuracy'],
       'loss': result['loss'],
@@ -39,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(json.dumps(result))
   else:
     print(
-        f'Step {step}: accuracy {result["accuracy"]:.2%}, loss'
+        f'Step {result["step"]}: accuracy {result["accuracy"]:.2%}, loss'
         f' {result["loss"]:.4f} on {result["examples"]} images'
     )
   return 0

@@ -10,6 +10,8 @@ import pathlib
 import re
 from typing import Any
 
+from etils import epath
+import pax_softmoe
 from pax_softmoe.tools import main
 
 EXPERIMENTS = 'pax_softmoe.experiments'
@@ -81,8 +83,16 @@ def make_folder(job_dir: pathlib.Path) -> None:
     ) from error
 
 
-def record(job_dir: pathlib.Path, name: str, settings: dict[str, Any]) -> None:
+def record(
+    job_dir: pathlib.Path, name: str, settings: dict[str, Any], **more: Any
+) -> None:
   """Keeps with the job what it ran.
+
+  Args:
+    job_dir: its folder.
+    name: of the experiment.
+    settings: changed ones.
+    **more: what else to write down.
 
   Raises:
     UsageError: there is no such experiment, or the folder already holds a job
@@ -90,9 +100,14 @@ def record(job_dir: pathlib.Path, name: str, settings: dict[str, Any]) -> None:
   """
   check_name(name)
   path = job_dir / RECORD_NAME
-  new = {'experiment': name, 'settings': settings}
+  new = {'experiment': name, 'settings': settings, **more}
   if path.exists():
     old = json.loads(path.read_text())
+    if 'imported_from' in old:
+      raise main.UsageError(
+          f'{job_dir} holds imported weights; choose another folder with'
+          f' --job_dir, and start from them with --set INIT_FROM={job_dir}'
+      )
     if old['experiment'] != name:
       raise main.UsageError(
           f'{job_dir} holds a job of {old["experiment"]}; choose another folder'
@@ -129,9 +144,13 @@ def recorded(job_dir: pathlib.Path) -> tuple[str, dict[str, Any]]:
 
 def add_job_arguments(parser: Any) -> None:
   """Adds the arguments of commands that read a finished job."""
-  parser.add_argument('job_dir', type=pathlib.Path, help='folder of a job')
+  # Jobs on TPUs are in buckets.
+  parser.add_argument('job_dir', type=epath.Path, help='folder of a job')
   parser.add_argument(
       '--experiment', metavar='EXP', help='what the job ran, if it does not say'
+  )
+  parser.add_argument(
+      '--step', type=int, help='which checkpoint (default: the last)'
   )
   add_setting_argument(parser)
 
@@ -179,6 +198,11 @@ def find_experiment(name: str) -> Any:
   check_name(name)
   # Takes seconds: it loads PaxML.
   return getattr(importlib.import_module(EXPERIMENTS), name)
+
+
+def checkout() -> pathlib.Path:
+  """Returns the folder that the package is in: that of a checkout, if it is."""
+  return pathlib.Path(pax_softmoe.__file__).parents[1]
 
 
 def registered() -> list[str]:

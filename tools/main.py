@@ -20,6 +20,11 @@ COMMANDS = {
     'study': 'train every router on the same images and compare them',
     'bench': 'measure the speed of every router',
     'tune': 'find mesh and sharding for a TPU slice, without a TPU',
+    'launch': 'write scripts that train on slices of Google Cloud',
+    'import': 'make a checkpoint of the weights of another model',
+    'fewshot': 'evaluate features by few-shot linear regression',
+    'predict': 'predict the classes of image files',
+    'export': 'write a TensorFlow SavedModel and a file of weights',
     'routing': 'draw what each slot of a trained model looks at',
 }
 
@@ -37,35 +42,30 @@ def main(argv: Sequence[str] | None = None) -> int:
   Returns:
     0, 1 if it failed, or 2 if the command line was wrong.
   """
-  argv = list(sys.argv[1:] if argv is None else argv)
+  commands = '\n'.join(f'  {k:10} {v}' for k, v in COMMANDS.items())
   parser = argparse.ArgumentParser(
       prog='softmoe',
+      usage='softmoe COMMAND …',
       description='Soft Mixture-of-Experts for PaxML.',
-      epilog='softmoe COMMAND --help tells more of each command.',
+      epilog=f'commands:\n{commands}\n\n`softmoe COMMAND --help` tells more.',
+      formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  subparsers = parser.add_subparsers(metavar='COMMAND', required=True)
-  for name, summary in COMMANDS.items():
-    # Only the command asked for needs its arguments.
-    is_asked = name == next((a for a in argv if not a.startswith('-')), None)
-    module = (
-        importlib.import_module(f'pax_softmoe.tools.{name}_command')
-        if is_asked
-        else None
-    )
-    subparser = subparsers.add_parser(
-        name,
-        help=summary,
-        description=module and module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    if module:
-      module.add_arguments(subparser)
-      subparser.set_defaults(run=module.run)
-  arguments = parser.parse_args(argv)
+  parser.add_argument('command', choices=COMMANDS, metavar='COMMAND')
+  parser.add_argument('rest', nargs=argparse.REMAINDER, metavar='…')
+  asked = parser.parse_args(argv)
+  # Only the command asked for is imported.
+  module = importlib.import_module(f'pax_softmoe.tools.{asked.command}_command')
+  parser = argparse.ArgumentParser(
+      prog=f'softmoe {asked.command}',
+      description=module.__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  module.add_arguments(parser)
+  arguments = parser.parse_args(asked.rest)
   # An exit, unlike death by a signal, ends the children too.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
-    return arguments.run(arguments)
+    return module.run(arguments)
   except (UsageError, ValueError, OSError) as error:
     # Fiddle adds to errors, in further lines, what it was building.
     print(f'softmoe: {str(error).splitlines()[0]}', file=sys.stderr)

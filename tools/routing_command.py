@@ -15,9 +15,6 @@ from pax_softmoe.tools import main
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   jobs.add_job_arguments(parser)
   parser.add_argument(
-      '--step', type=int, help='which checkpoint (default: the last)'
-  )
-  parser.add_argument(
       '--images', type=int, default=3, help='how many images (default: 3)'
   )
   parser.add_argument(
@@ -37,35 +34,32 @@ def run(arguments: argparse.Namespace) -> int:
         f'{type(experiment).__name__} is dense and routes nothing'
     )
   # Imported after the arguments are known to be good; they take seconds.
-  import jax
   import numpy as np
   from pax_softmoe.analysis import routing_weights
-  from pax_softmoe.checkpoints import reading
   from pax_softmoe.models import inference
 
-  step, weights = reading.read_weights(arguments.job_dir, arguments.step)
+  classifier = inference.TrainedClassifier(
+      experiment, arguments.job_dir, arguments.step
+  )
   batch = experiment.eval_input().get_next()
   labels = batch.labels.argmax(-1)
   # Images of different classes show more than the first ones of the split.
   _, chosen = np.unique(labels, return_index=True)
   chosen = np.sort(chosen)[: arguments.images]
-  batch = jax.tree_util.tree_map(lambda x: x[chosen], batch)
-  evaluate = inference.eval_function(
-      experiment.model(), collections=('intermediates',)
-  )
-  _, state = evaluate(weights, batch)
-  dispatch = routing_weights.dispatch_weights(state['intermediates'])
+  images = batch.image[chosen]
+  found = routing_weights.dispatch_weights(classifier.intermediates(images))
+  dispatch = {layer: w[: len(images)] for layer, w in found.items()}
   names = experiment.source().class_names
   titles = [names[i] if names else f'class {i}' for i in labels[chosen]]
   output = arguments.output or arguments.job_dir / 'routing.png'
-  routing_weights.draw(batch.image, dispatch, titles, output)
+  routing_weights.draw(images, dispatch, titles, output)
   concentration = {
       layer: float(w.max(axis=1).mean()) for layer, w in dispatch.items()
   }
   if arguments.json:
     print(
         json.dumps({
-            'step': step,
+            'step': classifier.step,
             'picture': str(output),
             'mean_max_dispatch_weight': concentration,
         })

@@ -2,6 +2,7 @@
 
   softmoe train SoftMoEFashionMnist --job_dir=/tmp/demo
   softmoe train SoftMoEFashionMnist --set NUM_EXPERTS=4 --set NUM_TRAIN_STEPS=2000
+  softmoe train SoftMoEFashionMnistFinetune --init_from=/tmp/demo
 
 Pax' own log goes to JOB_DIR/pax.log. The same command again goes on from the
 last checkpoint in JOB_DIR. Flags after `--` are given to paxml.main.
@@ -29,6 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       type=pathlib.Path,
       help='where all results go (default: runs/EXPERIMENT)',
   )
+  parser.add_argument(
+      '--init_from',
+      metavar='DIR',
+      help=(
+          'job to take the weights from, result of `softmoe import`, or .npz'
+          ' file; positions are interpolated to other image sizes'
+      ),
+  )
   jobs.add_setting_argument(parser)
   parser.add_argument(
       '--json', action='store_true', help='print the result as JSON'
@@ -41,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   name = arguments.experiment.removeprefix(jobs.EXPERIMENTS + '.')
   settings = jobs.parse_settings(arguments.set)
+  if arguments.init_from:
+    settings['INIT_FROM'] = arguments.init_from
   job_dir = arguments.job_dir or pathlib.Path('runs') / name
   job_dir = job_dir.absolute()
   jobs.make_folder(job_dir)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import functools
 import json
 import pathlib
 import statistics
@@ -141,17 +142,13 @@ def measure(
     if name in calls and path.exists():
       continue
     experiment = getattr(experiments, name).with_settings(**settings)()
-    _, weights = reading.read_weights(path.parent)
+    classifier = inference.TrainedClassifier(experiment, path.parent)
     if not path.exists():
-      found = inference.evaluate(
-          experiment.model(), weights, experiment.eval_input()
-      )
+      found = classifier.evaluate(experiment.eval_input())
       path.write_text(json.dumps(found) + '\n')
     if name not in calls:
       batch = jax.device_put(experiment.eval_input().get_next())
-      weights = jax.device_put(weights)
-      step = inference.eval_function(experiment.model())
-      calls[name] = lambda step=step, w=weights, b=batch: step(w, b)
+      calls[name] = functools.partial(classifier.metrics, batch)
       batch_sizes[name] = experiment.EVAL_BATCH_SIZE
       facts[name] = model_size.describe(experiment)
   seconds = bench.interleaved(calls, rounds)

@@ -1,10 +1,12 @@
 """Reads the weights of a model from a Pax checkpoint, and nothing else."""
 
-import pathlib
+import os
 import re
 from typing import Any
 
+from etils import epath
 import jax
+from jax.experimental.array_serialization import serialization
 from pax_softmoe.analysis import model_size
 from pax_softmoe.checkpoints import convert
 from praxis import py_utils
@@ -16,36 +18,96 @@ _STEP = re.compile(r'checkpoint_(\d+)')
 _WEIGHTS = 'mdl_vars.params.'
 
 
-def steps(job_dir: pathlib.Path) -> list[int]:
+def steps(job_dir: os.PathLike) -> list[int]:
   """Returns the steps of all finished checkpoints of a job, ascending."""
-  names = [p.name for p in (job_dir / 'checkpoints').glob('checkpoint_*')]
+  folder = epath.Path(job_dir) / 'checkpoints'
+  names = [p.name for p in folder.iterdir()] if folder.exists() else []
   matches = (_STEP.fullmatch(name) for name in names)
   return sorted(int(match[1]) for match in matches if match)
 
 
-def read_weights(
-    job_dir: pathlib.Path, step: int | None = None
+def open_weights(
+    job_dir: os.PathLike, step: int | None = None
 ) -> tuple[int, NestedMap]:
-  """Reads the weights that a job saved.
-
-  Arrays are read one by one; optimizer state is not touched.
+  """Finds the weights that a job saved; reads no numbers yet.
 
   Args:
     job_dir: the job_log_dir of the job.
     step: which checkpoint; None for the last.
 
   Returns:
-    The step, and the tree of weights as NumPy arrays.
+    The step, and the tree of weights as `tensorstore.TensorStore`s, whose
+    slices are read one by one.
 
   Raises:
     ValueError: there is no such checkpoint.
   """
-  step, arrays = _open_weights(job_dir, step)
-  return step, jax.tree_util.tree_map(lambda x: x.read().result(), arrays)
+  found = steps(job_dir)
+  if not found:
+    raise ValueError(f'{job_dir} holds no finished checkpoint; train first')
+  if step is None:
+    step = found[-1]
+  if step not in found:
+    raise ValueError(
+        f'{job_dir} holds no checkpoint of step {step}; it has'
+        f' {", ".join(map(str, found))}'
+    )
+  folder = epath.Path(job_dir) / 'checkpoints' / f'checkpoint_{step:08d}'
+  folder = folder / 'state'
+  names = sorted(
+      p.name for p in folder.iterdir() if p.name.startswith(_WEIGHTS)
+  )
+  if not names:
+    raise ValueError(
+        f'{folder} holds no single arrays; checkpoints in the OCDBT format'
+        ' cannot be read'
+    )
+  # All at once: on network storage, opening takes longer than reading.
+  opened = [
+      tensorstore.open(
+          serialization.get_tensorstore_spec(str(folder / name)), open=True
+      )
+      for name in names
+  ]
+  weights = NestedMap()
+  for name, array in zip(names, opened):
+    weights.Set(name.removeprefix(_WEIGHTS), array.result())
+  return step, weights
+
+
+def read_weights(
+    job_dir: os.PathLike,
+    step: int | None = None,
+    shardings: NestedMap | None = None,
+) -> tuple[int, NestedMap]:
+  """Reads the weights that a job saved, array by array.
+
+  Args:
+    job_dir: the job_log_dir of the job.
+    step: which checkpoint; None for the last.
+    shardings: the same tree of `jax.sharding.Sharding`s. Each device then gets
+      its part, and nobody the whole. None reads into memory of the host.
+
+  Returns:
+    The step, and the tree of weights, jax.Arrays or NumPy arrays.
+
+  Raises:
+    ValueError: there is no such checkpoint.
+  """
+  step, arrays = open_weights(job_dir, step)
+  if shardings is None:
+    return step, jax.tree_util.tree_map(lambda x: x.read().result(), arrays)
+  return step, jax.tree_util.tree_map(_read_parts, arrays, shardings)
+
+
+def _read_parts(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+  return jax.make_array_from_callback(
+      tuple(array.shape), sharding, lambda index: array[index].read().result()
+  )
 
 
 def check_fits(
-    job_dir: pathlib.Path, experiment: Any, step: int | None = None
+    job_dir: os.PathLike, experiment: Any, step: int | None = None
 ) -> None:
   """Checks that an experiment can go on from a checkpoint, by shapes alone.
 
@@ -63,36 +125,4 @@ def check_fits(
   wanted = jax.tree_util.tree_map(
       lambda w: jax.ShapeDtypeStruct(w.full_shape, w.dtype.dtype), wanted
   )
-  convert.check_shapes(_open_weights(job_dir, step)[1], wanted)
-
-
-def _open_weights(
-    job_dir: pathlib.Path, step: int | None
-) -> tuple[int, NestedMap]:
-  """Returns the step, and the tree of weights as arrays not yet read."""
-  found = steps(job_dir)
-  if not found:
-    raise ValueError(f'{job_dir} holds no finished checkpoint; train first')
-  if step is None:
-    step = found[-1]
-  if step not in found:
-    raise ValueError(
-        f'{job_dir} holds no checkpoint of step {step}; it has'
-        f' {", ".join(map(str, found))}'
-    )
-  folder = job_dir / 'checkpoints' / f'checkpoint_{step:08d}' / 'state'
-  names = sorted(p.name for p in folder.glob(_WEIGHTS + '*'))
-  if not names:
-    raise ValueError(
-        f'{folder} holds no single arrays; checkpoints in the OCDBT format'
-        ' cannot be read'
-    )
-  weights = NestedMap()
-  for name in names:
-    spec = {
-        'driver': 'zarr',
-        'kvstore': {'driver': 'file', 'path': str(folder / name)},
-    }
-    array = tensorstore.open(spec, open=True).result()
-    weights.Set(name.removeprefix(_WEIGHTS), array)
-  return step, weights
+  convert.check_shapes(open_weights(job_dir, step)[1], wanted)

@@ -1,73 +1,202 @@
-"""Runs a trained classifier outside of Pax' loops."""
+"""Trained classifiers outside of Pax' loops."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+import math
+import os
 from typing import Any
 
 import jax
+import numpy as np
+from pax_softmoe import sharding
+from pax_softmoe.analysis import model_size
+from pax_softmoe.checkpoints import convert
+from pax_softmoe.checkpoints import reading
+from pax_softmoe.experiments import validation
 from praxis import base_layer
-from praxis import pax_fiddle
 from praxis import py_utils
+from scipy import special
 
 NestedMap = py_utils.NestedMap
 
 
-def eval_function(
-    model_tpl: pax_fiddle.Config[base_layer.BaseLayer],
-    *,
-    collections: tuple[str, ...] = (),
-) -> Callable[[NestedMap, NestedMap], Any]:
-  """Returns the compiled evaluation of a model.
+class TrainedClassifier:
+  """The model of a job with its weights, on the devices of this machine.
 
-  Args:
-    model_tpl: template of an `ImageClassifier`.
-    collections: flax collections to return besides, such as 'intermediates'.
+  Only weights are read from the checkpoint, each device's part straight to it.
+  The mesh is the experiment's if this machine has as many devices, else the
+  default for as many as it has.
 
-  Returns:
-    A function of weights and a batch. Without collections it returns the
-    metrics of the batch, else a pair of the metrics and the collections.
+  Attributes:
+    experiment: the `ImageClassification`, with that mesh.
+    step: of the checkpoint.
+    model: the `ImageClassifier` layer.
+    weights: tree of jax.Arrays.
+    batch_multiple: what sizes of batches must be multiples of.
   """
-  model = base_layer.instantiate(model_tpl)
 
-  @jax.jit
-  def evaluate(weights, batch):
+  def __init__(
+      self, experiment: Any, job_dir: os.PathLike, step: int | None = None
+  ):
+    """Reads the weights.
+
+    Args:
+      experiment: an `ImageClassification`.
+      job_dir: the job_log_dir of a job of it.
+      step: which checkpoint; None for the last.
+
+    Raises:
+      ValueError: there is no such checkpoint, or it is of another model.
+    """
+    # What concerns training only may ask for data that is elsewhere.
+    settings = {'FEWSHOT_DATA': (), 'INIT_FROM': ''}
+    if math.prod(experiment.mesh_shape()) != jax.device_count():
+      settings |= {'ICI_MESH_SHAPE': None, 'DCN_MESH_SHAPE': None}
+    experiment = type(experiment).with_settings(**settings)()
+    shape = experiment.mesh_shape()
+    if problem := validation.mesh_problem(experiment, shape):
+      raise ValueError(f'{type(experiment).__name__}: {problem}')
+    self.experiment = experiment
+    self._mesh = jax.sharding.Mesh(
+        np.array(jax.devices()).reshape(shape), sharding.MESH_AXES
+    )
+    batch_axes = experiment.sharding_rules().activation('b')[0]
+    self._batch_sharding = self._on_mesh(batch_axes)
+    self.batch_multiple = sharding.axis_size(shape, batch_axes) * getattr(
+        experiment, 'GROUP_SIZE', 1
+    )
+    model_tpl = experiment.task().model
+    self.model = base_layer.instantiate(model_tpl)
+    wanted = NestedMap.FromNestedDict(
+        model_size.abstract_weights(experiment, model_tpl)
+    )
+    convert.check_shapes(
+        reading.open_weights(job_dir, step)[1],
+        jax.tree_util.tree_map(
+            lambda w: jax.ShapeDtypeStruct(w.full_shape, w.dtype.dtype), wanted
+        ),
+    )
+    self.step, self.weights = reading.read_weights(
+        job_dir, step, jax.tree_util.tree_map(self._sharding, wanted)
+    )
+    self._compiled = {}
+
+  def _on_mesh(self, *split: Any) -> jax.sharding.NamedSharding:
+    spec = jax.sharding.PartitionSpec(*split)
+    return jax.sharding.NamedSharding(self._mesh, spec)
+
+  def _sharding(self, w: base_layer.WeightHParams) -> jax.sharding.Sharding:
+    split = w.full_split_dims_mapping or ()
+    return self._on_mesh(*(None if s in (None, -1) else s for s in split))
+
+  def apply(
+      self, weights: NestedMap, batch: NestedMap, method: str, *mutable: str
+  ) -> Any:
+    """Returns what a method of the model makes of a batch; may be traced.
+
+    Args:
+      weights: like the attribute.
+      batch: what the method needs of an `ImageClassifier`'s batch.
+      method: its name.
+      *mutable: flax collections to return besides, as second of a pair.
+    """
     hparams = base_layer.JaxContext.HParams(do_eval=True)
     with base_layer.JaxContext.new_context(hparams=hparams):
-      outputs = model.apply(
-          {'params': weights}, batch, mutable=list(collections) or False
+      return self.model.apply(
+          {'params': weights},
+          batch,
+          method=getattr(type(self.model), method),
+          mutable=list(mutable) or False,
       )
-    if not collections:
-      return outputs[0]
-    (metrics, _), state = outputs
-    return metrics, state
 
-  return evaluate
+  def _run(self, batch: NestedMap, *how: str) -> Any:
+    if how not in self._compiled:
+      self._compiled[how] = jax.jit(lambda w, b: self.apply(w, b, *how))
+    with self._mesh:
+      batch = jax.device_put(batch, self._batch_sharding)
+      return self._compiled[how](self.weights, batch)
+
+  def metrics(self, batch: NestedMap) -> NestedMap:
+    """Returns (value, weight) of each metric of a batch with labels."""
+    return self._run(batch, '__call__')[0]
+
+  def predictions(self, images: np.ndarray) -> NestedMap:
+    """Returns `features` [B, D] and `logits` [B, C] of images, float32.
+
+    Args:
+      images: [B, size, size, channels] as the experiment's `eval_ops` leave
+        them. Where a router lets images compete (GROUP_SIZE), those beside an
+        image matter, the black ones that fill up a batch too.
+    """
+    outputs = self._run(self._filled(images), 'compute_predictions')
+    return jax.tree_util.tree_map(
+        lambda x: np.asarray(x)[: len(images)], outputs
+    )
+
+  def probabilities(self, images: np.ndarray) -> np.ndarray:
+    """Returns those of each class, [B, C], of images as in `predictions`."""
+    logits = self.predictions(images).logits
+    if self.experiment.LOSS == 'softmax':
+      return special.softmax(logits, axis=-1)
+    return special.expit(logits)
+
+  def intermediates(self, images: np.ndarray) -> Any:
+    """Returns what the layers keep of images for analysis.
+
+    Args:
+      images: as in `predictions`.
+
+    Returns:
+      A flax collection; its arrays may have rows for more images at the end.
+    """
+    how = 'compute_predictions', 'intermediates'
+    return self._run(self._filled(images), *how)[1]['intermediates']
+
+  def _filled(self, images: np.ndarray) -> NestedMap:
+    """Returns a batch of images and as many zeros as the mesh needs."""
+    padding = [(0, -len(images) % self.batch_multiple)] + [(0, 0)] * 3
+    return NestedMap(image=np.pad(images, padding))
+
+  def features(self, batches: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features and first labels of all images of an input.
+
+    Args:
+      batches: a Praxis input that ends with StopIteration.
+
+    Returns:
+      [images, D] float32 and [images] int.
+    """
+    parts = []
+    for batch in each(batches):
+      is_real = batch.eval_sample_weights > 0
+      found = self.predictions(batch.image).features[is_real]
+      parts.append((found, batch.labels.argmax(-1)[is_real]))
+    features, labels = zip(*parts)
+    return np.concatenate(features), np.concatenate(labels)
+
+  def evaluate(self, batches: Any) -> dict[str, float]:
+    """Evaluates the model on all of an input.
+
+    Args:
+      batches: a Praxis input that ends with StopIteration.
+
+    Returns:
+      `examples`, and the mean over them of each metric.
+    """
+    sums, count = {}, 0.0
+    for batch in each(batches):
+      metrics = jax.device_get(self.metrics(batch))
+      count += float(metrics.loss[1])
+      for name, (value, weight) in metrics.items():
+        sums[name] = sums.get(name, 0.0) + float(value) * float(weight)
+    result = {name: value / count for name, value in sums.items()}
+    return {'examples': round(count), **result}
 
 
-def evaluate(
-    model_tpl: pax_fiddle.Config[base_layer.BaseLayer],
-    weights: NestedMap,
-    batches: Any,
-) -> dict[str, float]:
-  """Evaluates a model on all of an input.
-
-  Args:
-    model_tpl: template of an `ImageClassifier`.
-    weights: its weights.
-    batches: a Praxis input that ends with StopIteration.
-
-  Returns:
-    `examples`, and the mean over them of each metric.
-  """
-  step = eval_function(model_tpl)
-  sums, count = {}, 0.0
+def each(batches: Any) -> Iterator[NestedMap]:
+  """Gives all batches of a Praxis input that ends with StopIteration."""
   while True:
     try:
       batch = batches.get_next()
     except StopIteration:
-      break
-    metrics = jax.device_get(step(weights, batch))
-    count += float(metrics.loss[1])
-    for name, (value, weight) in metrics.items():
-      sums[name] = sums.get(name, 0.0) + float(value) * float(weight)
-  result = {name: value / count for name, value in sums.items()}
-  return {'examples': round(count), **result}
+      return
+    yield batch

@@ -1,0 +1,55 @@
+"""Single image files, as a model takes them."""
+
+from collections.abc import Sequence
+import os
+
+import numpy as np
+from pax_softmoe.data import image_ops
+import tensorflow as tf
+
+
+def read(
+    path: os.PathLike,
+    *,
+    image_size: int,
+    channels: int,
+    ops: Sequence[image_ops.ImageOp],
+) -> np.ndarray:
+  """Reads one image.
+
+  Args:
+    path: a PNG, JPEG, GIF (its first frame) or BMP file.
+    image_size: height and width in pixels that the model takes.
+    channels: 1 turns colours into grey, 3 repeats a grey channel.
+    ops: what to do with it, as in evaluation. If they leave it in another size,
+      it is resized first, without keeping its aspect ratio.
+
+  Returns:
+    [image_size, image_size, channels] float32.
+
+  Raises:
+    ValueError: the file is missing or no image.
+  """
+  seed = tf.zeros([2], tf.int32)
+  try:
+    decoded = image_ops.decode(tf.io.read_file(os.fspath(path)), channels)
+  except tf.errors.OpError as error:
+    raise ValueError(
+        f'{path} cannot be read as an image: {_reason(error)}; give PNG, JPEG,'
+        ' GIF or BMP files'
+    ) from error
+  try:
+    image = image_ops.apply_ops(decoded, ops, seed)
+  except tf.errors.InvalidArgumentError:
+    image = decoded  # Too small to crop.
+  shape = (image_size, image_size, channels)
+  if image.shape != shape or image.dtype != tf.float32:
+    resized = image_ops.Resize(image_size)(decoded, seed)
+    image = image_ops.apply_ops(resized, ops, seed)
+  return image.numpy().astype(np.float32)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+  """Returns the first line of an error, without the operation's name."""
+  text = error.message.splitlines()[0].partition(' [Op:')[0]
+  return text.rpartition('}} ')[2].rstrip('.')

@@ -1,0 +1,93 @@
+"""Jobs as Pax leaves them on disk, without training.
+
+    python checkpoint_files.py JOB_DIR
+
+prints, as JSON, what each device of a process reads of a job's experts, and the
+logits of `images()`.
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+import numpy as np
+from pax_softmoe import experiments
+from pax_softmoe.analysis import train_step
+from pax_softmoe.models import inference
+from paxml import checkpoint_types
+from paxml import checkpoints
+
+TINY = dict(
+    PATCH_SIZE=7,
+    MODEL_DIMS=16,
+    HIDDEN_DIMS=32,
+    NUM_HEADS=2,
+    NUM_LAYERS=2,
+    NUM_TRAIN_STEPS=30,
+    WARMUP_STEPS=5,
+    COOLDOWN_STEPS=10,
+)
+NAME = 'SoftMoEFashionMnist'
+EXPERTS = 4
+
+
+def experiment(name: str = NAME, **settings: Any) -> Any:
+  """Returns a tiny experiment."""
+  cls = getattr(experiments, name)
+  if name == NAME:
+    settings = {'NUM_EXPERTS': EXPERTS, **settings}
+  return cls.with_settings(**{**TINY, **settings})()
+
+
+def save_job(
+    job_dir: pathlib.Path, of: Any, step: int = 7, seed: int = 0
+) -> Any:
+  """Writes a checkpoint of random numbers, optimizer state included.
+
+  Args:
+    job_dir: where to.
+    of: an experiment from `experiment`.
+    step: of the checkpoint.
+    seed: of the numbers.
+
+  Returns:
+    The weights.
+  """
+  rng = np.random.RandomState(seed)
+  shapes = train_step.TrainStep(of, jax.devices()[:1]).state
+  state = jax.tree_util.tree_map(
+      lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.3, x.dtype), shapes
+  )
+  state = state.replace(step=jnp.asarray(step, jnp.uint32))
+  checkpoints.save_checkpoint(
+      state,
+      job_dir / 'checkpoints',
+      checkpoint_type=checkpoint_types.CheckpointType.GDA,
+      train_state_unpadded_shape_dtype_struct=shapes,
+  )
+  return jax.device_get(state.mdl_vars['params'])
+
+
+def images(count: int = 3, size: int = 28, channels: int = 1) -> np.ndarray:
+  """Returns [count, size, size, channels] from -1 to 1."""
+  shape = [count, size, size, channels]
+  return np.random.RandomState(1).uniform(-1, 1, shape).astype(np.float32)
+
+
+def main(job_dir: str) -> None:
+  classifier = inference.TrainedClassifier(experiment(), job_dir)
+  experts = classifier.weights.vit.blocks_1.sub.feed_forward.moe.experts
+  logits = classifier.predictions(images()).logits
+  print(
+      json.dumps({
+          'parts': [s.data.shape for s in experts.wi.addressable_shards],
+          'logits': logits.tolist(),
+      })
+  )
+
+
+if __name__ == '__main__':
+  main(sys.argv[1])

@@ -1,0 +1,52 @@
+"""Writes a trained model for programs that know nothing of this package.
+
+  softmoe export runs/SoftMoEFashionMnist --output=/tmp/exported
+
+The folder is a TensorFlow SavedModel. Its signature `serving_default` takes
+`images`, [batch, size, size, channels] float32 with pixels from 0 to 255 in the
+size of training, and returns `logits` and `probabilities`; class names are in
+assets/class_names.json. Beside it, weights.safetensors holds all weights.
+"""
+
+import argparse
+import json
+import pathlib
+
+from pax_softmoe.tools import jobs
+from pax_softmoe.tools import main
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  jobs.add_job_arguments(parser)
+  parser.add_argument(
+      '--output', required=True, type=pathlib.Path, help='folder to write'
+  )
+  parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def run(arguments: argparse.Namespace) -> int:
+  experiment = jobs.experiment_of(arguments)
+  output = arguments.output
+  if output.exists() and any(output.iterdir()):
+    raise main.UsageError(f'{output} is not empty; choose another --output')
+  # Imported after the arguments are known to be good; they take seconds.
+  from pax_softmoe.checkpoints import reading
+  from pax_softmoe.models import export
+
+  job_dir = arguments.job_dir
+  reading.check_fits(job_dir, experiment, arguments.step)
+  jobs.make_folder(output)
+  export.write_saved_model(experiment, job_dir, output, arguments.step)
+  weights = output / 'weights.safetensors'
+  export.write_safetensors(experiment, job_dir, weights, arguments.step)
+  result = {
+      'saved_model': str(output),
+      'weights': str(weights),
+      'class_names': str(output / 'assets' / 'class_names.json'),
+  }
+  if arguments.json:
+    print(json.dumps(result))
+  else:
+    for what, path in result.items():
+      print(f'{what:12} {path}')
+  return 0

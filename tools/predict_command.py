@@ -1,0 +1,74 @@
+"""Predicts the classes of image files.
+
+softmoe predict runs/SoftMoEFashionMnist shoe.png coat.jpg
+softmoe predict runs/SoftMoEFashionMnist *.png --top=3 --json
+"""
+
+import argparse
+import json
+import pathlib
+
+from pax_softmoe.tools import jobs
+from pax_softmoe.tools import main
+
+_BATCH = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  jobs.add_job_arguments(parser)
+  parser.add_argument(
+      'images', nargs='+', type=pathlib.Path, help='PNG, JPEG, GIF, BMP files'
+  )
+  parser.add_argument(
+      '--top', type=int, default=5, help='how many classes (default: 5)'
+  )
+  parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def run(arguments: argparse.Namespace) -> int:
+  if arguments.top < 1:
+    raise main.UsageError(f'--top={arguments.top}: give 1 or more')
+  experiment = jobs.experiment_of(arguments)
+  # Imported after the arguments are known to be good; they take seconds.
+  import numpy as np
+  from pax_softmoe.data import image_files
+  from pax_softmoe.models import inference
+
+  classifier = inference.TrainedClassifier(
+      experiment, arguments.job_dir, arguments.step
+  )
+  probabilities = []
+  for start in range(0, len(arguments.images), _BATCH):
+    images = [
+        image_files.read(
+            path,
+            image_size=experiment.IMAGE_SIZE,
+            channels=experiment.CHANNELS,
+            ops=experiment.eval_ops(),
+        )
+        for path in arguments.images[start : start + _BATCH]
+    ]
+    probabilities += list(classifier.probabilities(np.stack(images)))
+  source = experiment.source()
+  names = source.class_names if source else ()
+  result = []
+  for path, row in zip(arguments.images, probabilities):
+    best = np.argsort(-row, kind='stable')[: arguments.top]
+    classes = [
+        {
+            'class': int(i),
+            'name': names[i] if names else None,
+            'probability': float(row[i]),
+        }
+        for i in best
+    ]
+    result.append({'image': str(path), 'classes': classes})
+  if arguments.json:
+    print(json.dumps({'step': classifier.step, 'images': result}))
+  else:
+    for row in result:
+      print(row['image'])
+      for c in row['classes']:
+        name = c['name'] or f'class {c["class"]}'
+        print(f'  {c["probability"]:7.2%}  {name}')
+  return 0
