@@ -379,6 +379,104 @@ class ExpertsChoiceH14(sizes.H, routers.ExpertsChoice, recipes.JftShort):
   CAPACITY_FACTOR = 1.25
 
 
+# ImageNet-21k, V-MoE's public recipe. No results of Soft MoE on it are published.
+
+
+@register
+class SoftMoES32ImageNet21k(sizes.S, routers.SoftMoE, recipes.ImageNet21k):
+  """Soft MoE S/32 with 32 experts on ImageNet-21k."""
+
+  PATCH_SIZE = 32
+  NUM_EXPERTS = 32
+  LEARNING_RATE = 1e-3
+  ROUTER_SCALE_DECAY = 0.0
+
+
+@register
+class SoftMoEB16ImageNet21k(sizes.B, routers.SoftMoE, recipes.ImageNet21k):
+  """Soft MoE B/16 with 128 experts on ImageNet-21k."""
+
+  PATCH_SIZE = 16
+  NUM_EXPERTS = 128
+  LEARNING_RATE = 8e-4
+  ROUTER_SCALE_DECAY = 0.0
+
+
+@register
+class SoftMoEL16ImageNet21k(sizes.L, routers.SoftMoE, recipes.ImageNet21k):
+  """Soft MoE L/16 with 128 experts on ImageNet-21k."""
+
+  PATCH_SIZE = 16
+  NUM_EXPERTS = 128
+  LEARNING_RATE = 4e-4
+  ROUTER_SCALE_DECAY = 0.0
+
+
+@register
+class ViTB16ImageNet21k(sizes.B, routers.Dense, recipes.ImageNet21k):
+  """Dense ViT B/16 on ImageNet-21k with V-MoE's recipe."""
+
+  PATCH_SIZE = 16
+  LEARNING_RATE = 8e-4
+
+
+@register
+class TokensChoiceB16ImageNet21k(
+    sizes.B, routers.TokensChoice, recipes.ImageNet21k
+):
+  """V-MoE B/16 of the public recipe: 8 experts, top 2, every second block."""
+
+  PATCH_SIZE = 16
+  NUM_EXPERTS = 8
+  NUM_SELECTED_EXPERTS = 2
+  CAPACITY_FACTOR = 1.05
+  BATCH_PRIORITIZED = False
+  MOE_LAYERS = (1, 3, 5, 7, 9, 11)
+  LEARNING_RATE = 8e-4
+
+
+@register
+class ExpertsChoiceB16ImageNet21k(
+    sizes.B, routers.ExpertsChoice, recipes.ImageNet21k
+):
+  """Experts Choice B/16 beside `SoftMoEB16ImageNet21k`, as many slots."""
+
+  PATCH_SIZE = 16
+  NUM_EXPERTS = 128
+  GROUP_SIZE = 1
+  LEARNING_RATE = 8e-4
+
+
+# The image towers of the LAION-400M runs at 256 pixels, as classifiers.
+
+
+@register
+class SoftMoEB16Laion(sizes.B, routers.SoftMoE, recipes.Laion):
+  """The image tower of Soft MoE B/16 with 128 experts; see `recipes.Laion`."""
+
+  PATCH_SIZE = 16
+  NUM_EXPERTS = 128
+  ROUTER_SCALE_DECAY = 0.0
+
+
+@register
+class ExpertsChoiceB16Laion(sizes.B, routers.ExpertsChoice, recipes.Laion):
+  """The image tower of Experts Choice B/16; see `recipes.Laion`."""
+
+  PATCH_SIZE = 16
+  NUM_EXPERTS = 128
+  GROUP_SIZE = 1
+  INCEPTION_CROP = False
+
+
+@register
+class ViTB16Laion(sizes.B, routers.Dense, recipes.Laion):
+  """The dense image tower B/16; see `recipes.Laion`."""
+
+  PATCH_SIZE = 16
+  INCEPTION_CROP = False
+
+
 # Fine-tuning; INIT_FROM is the folder of a job of the experiment named.
 
 

@@ -27,6 +27,7 @@ from praxis import base_input
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import py_utils
+from praxis import schedules
 
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 NestedMap = py_utils.NestedMap
@@ -63,6 +64,8 @@ class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
   CHANNELS: int = 3
   NUM_CLASSES: int = 0
   LOSS: str = 'softmax'  # or 'sigmoid', summed over classes
+  # Concentration of mixup in training; 0 for none.
+  MIXUP: float = 0.0
 
   # The transformer; `sizes` has those of the paper.
   PATCH_SIZE: int = 16
@@ -204,6 +207,7 @@ class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
         image_size=self.IMAGE_SIZE,
         channels=self.CHANNELS,
         ops=tuple(self.train_ops() if is_training else self.eval_ops()),
+        mixup=self.MIXUP if is_training else 0.0,
         input_random_seed=self.SEED,
     )
 
@@ -297,18 +301,22 @@ class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
         (r'.*/(kernel|w|w[qkvoi])', self.KERNEL_DECAY),
     )
 
+  def lr_schedule(self) -> pax_fiddle.Config[schedules.BaseSchedule]:
+    """Returns the schedule, a factor of LEARNING_RATE."""
+    return pax_fiddle.Config(
+        optimizers.RsqrtWithCooldown,
+        warmup_steps=self.WARMUP_STEPS,
+        cooldown_steps=self.COOLDOWN_STEPS,
+        total_steps=self.NUM_TRAIN_STEPS,
+        timescale=self.TIMESCALE,
+    )
+
   def optimizer(self) -> pax_fiddle.Config[optimizers.AdamW]:
     """Returns the optimizer with its schedule."""
     return pax_fiddle.Config(
         optimizers.AdamW,
         learning_rate=self.LEARNING_RATE,
-        lr_schedule=pax_fiddle.Config(
-            optimizers.RsqrtWithCooldown,
-            warmup_steps=self.WARMUP_STEPS,
-            cooldown_steps=self.COOLDOWN_STEPS,
-            total_steps=self.NUM_TRAIN_STEPS,
-            timescale=self.TIMESCALE,
-        ),
+        lr_schedule=self.lr_schedule(),
         clip_gradient_norm_to_value=self.CLIP_GRADIENT_NORM,
         weight_decays=self.weight_decays(),
         first_moment_dtype=self.FIRST_MOMENT_DTYPE,

@@ -59,6 +59,103 @@ class JftShort(Jft):
   NUM_TRAIN_STEPS = 300_000
 
 
+def _decay_to_the_end(
+    experiment: Any, schedule: type[schedules.BaseSchedule]
+) -> pax_fiddle.Config[schedules.BaseSchedule]:
+  """Returns a schedule that rises in WARMUP_STEPS and falls for all others.
+
+  It ends at FINAL_LEARNING_RATE.
+
+  Args:
+    experiment: an `ImageClassification` with that setting.
+    schedule: the shape of the fall.
+
+  Raises:
+    ValueError: the warm-up takes all steps.
+  """
+  warmup, total = experiment.WARMUP_STEPS, experiment.NUM_TRAIN_STEPS
+  if not 0 <= warmup < total:
+    raise ValueError(
+        f'{type(experiment).__name__}: WARMUP_STEPS is {warmup} and'
+        f' NUM_TRAIN_STEPS {total}; the first must be less than the second'
+    )
+  return pax_fiddle.Config(
+      schedule,
+      warmup_steps=warmup,
+      decay_start=warmup,
+      decay_end=total,
+      max=1.0,
+      min_ratio=experiment.FINAL_LEARNING_RATE / experiment.LEARNING_RATE,
+  )
+
+
+class ImageNet21k(Jft):
+  """Pretraining on ImageNet-21k, V-MoE's public recipe.
+
+  That of `pretrain_imagenet21k.py` in google-research/vmoe: 300 epochs of all
+  14,197,122 images but 102,400 for validation, RandAugment and mixup, Adam with
+  decay 0.1 of kernels, a linear decay of the rate. Its peak depends on the size:
+
+    S/32 1e-3    B/32, B/16 8e-4    L/32 6e-4    L/16 4e-4    H/14 3e-4
+
+  The decay of Soft MoE's router scale is the leaf's to turn off, which is no
+  kernel. The model is evaluated every 1,000 steps, as there.
+  """
+
+  NUM_CLASSES = 21_843
+  TRAIN_BATCH_SIZE = 4_096
+  NUM_TRAIN_STEPS = 300 * (14_197_122 - 102_400) // 4_096
+  WARMUP_STEPS = 10_000
+  FINAL_LEARNING_RATE: float = 1e-5
+  HEAD_DECAY = 0.1
+  KERNEL_DECAY = 0.1
+  MIXUP = 0.5
+  EVAL_INTERVAL_STEPS = 1_000
+
+  def train_ops(self) -> Sequence[Any]:
+    return (
+        image_ops.InceptionCrop(self.IMAGE_SIZE),
+        image_ops.FlipLeftRight(),
+        image_ops.RandAugment(2, 20),
+        image_ops.ValueRange(),
+    )
+
+  def lr_schedule(self) -> pax_fiddle.Config[schedules.BaseSchedule]:
+    return _decay_to_the_end(self, schedules.LinearRampupPolynomialDecay)
+
+
+class Laion(Jft):
+  """The image tower of the paper's LAION-400M runs, as a classifier.
+
+  The paper (appendix F.1) trains it with a text tower and a contrastive loss,
+  which this package does not have: optimizer, schedule, batch, image size and
+  augmentation are the paper's, labels and loss are not, and its results do not
+  apply. LAION has captions and no classes; point DATA_DIR at labelled images,
+  and set NUM_CLASSES to their classes.
+
+  INCEPTION_CROP is for Soft MoE. The paper resizes images for the others, which
+  crops hurt.
+  """
+
+  IMAGE_SIZE = 256
+  NUM_CLASSES = 1_000
+  TRAIN_BATCH_SIZE = 16_384
+  NUM_TRAIN_STEPS = 750_000
+  WARMUP_STEPS = 20_000
+  COOLDOWN_STEPS = 20_000
+  HEAD_DECAY = 0.1
+  KERNEL_DECAY = 0.1
+  INCEPTION_CROP: bool = True
+
+  def train_ops(self) -> Sequence[Any]:
+    if self.INCEPTION_CROP:
+      return (image_ops.InceptionCrop(self.IMAGE_SIZE), image_ops.ValueRange())
+    return self.eval_ops()
+
+  def eval_ops(self) -> Sequence[Any]:
+    return (image_ops.Resize(self.IMAGE_SIZE), image_ops.ValueRange())
+
+
 class _Finetune:
   """V-MoE's official fine-tuning, without weight decay.
 
@@ -75,24 +172,11 @@ class _Finetune:
   CLIP_GRADIENT_NORM = 10.0
 
   def optimizer(self) -> pax_fiddle.Config[optimizers.ShardedSgd]:
-    warmup, total = self.WARMUP_STEPS, self.NUM_TRAIN_STEPS
-    if not 0 <= warmup < total:
-      raise ValueError(
-          f'{type(self).__name__}: WARMUP_STEPS is {warmup} and NUM_TRAIN_STEPS'
-          f' {total}; the first must be less than the second'
-      )
     return pax_fiddle.Config(
         optimizers.ShardedSgd,
         momentum=0.9,
         learning_rate=self.LEARNING_RATE,
-        lr_schedule=pax_fiddle.Config(
-            schedules.LinearRampupCosineDecay,
-            warmup_steps=warmup,
-            decay_start=warmup,
-            decay_end=total,
-            max=1.0,
-            min_ratio=self.FINAL_LEARNING_RATE / self.LEARNING_RATE,
-        ),
+        lr_schedule=_decay_to_the_end(self, schedules.LinearRampupCosineDecay),
         clip_gradient_norm_to_value=self.CLIP_GRADIENT_NORM,
     )
 

@@ -3,7 +3,9 @@
   sources         what data sets there are; each gives a `seqio.Task` of encoded
                   images, counts its examples and checks its files
   image_ops       decoding and augmentation, one image at a time
-  image_input     the Pax input that joins the two into batches
+  rand_augment    the augmentation RandAugment
+  image_features  labels, random seeds and mixup, in batches
+  image_input     the Pax input that joins all of these
   tfrecord_files  finds, counts and checks TFRecord files
   idx_files       reads the files in which Fashion-MNIST is published
   array_source    a SeqIO source of images in memory

@@ -8,7 +8,8 @@ What happens to an example, in this order:
   decode, ops  `image_ops`, several images at once, order kept
   pad          evaluation only: weightless examples until all hosts have the
                same number of batches
-  batch
+  batch        of one host
+  mixup        if asked for: neighbours in a training batch are blended
 
 Letters: B batch size of one process, s image size in pixels, c channels.
 """
@@ -23,6 +24,7 @@ import zipfile
 
 import jax
 import numpy as np
+from pax_softmoe.data import image_features
 from pax_softmoe.data import image_ops
 from pax_softmoe.data import sources
 from paxml import seqio_input
@@ -44,72 +46,9 @@ _SETTINGS = (
     'input_random_seed',
     'num_infeed_hosts',
     'infeed_host_index',
+    'mixup',
 )
 _SETTINGS_FILE = 'settings.json'
-
-
-class ImageFeatures(seqio.PassThroughFeatureConverter):
-  """Turns a Task's examples into one-hot labels and augmented images."""
-
-  def __init__(
-      self,
-      *,
-      image_size: int,
-      channels: int,
-      num_classes: int,
-      ops: Sequence[image_ops.ImageOp],
-      seed: Sequence[int],
-  ):
-    """Keeps the settings.
-
-    Args:
-      image_size: height and width that the images have after `ops`, in pixels.
-      channels: channels that images are decoded to.
-      num_classes: length of the label vectors.
-      ops: what to do with each decoded image, in order.
-      seed: two numbers below 2^31 that all random decisions derive from.
-    """
-    super().__init__()
-    self._image_shape = [image_size, image_size, channels]
-    self._num_classes = num_classes
-    self._ops = tuple(ops)
-    self._seed = tuple(seed)
-
-  def __call__(self, ds: tf.data.Dataset, task_feature_lengths):
-    """Returns `ds` with examples as in `ImageInput`, not yet batched.
-
-    Args:
-      ds: examples as `sources` describes them.
-      task_feature_lengths: not used.
-    """
-    return ds.enumerate().map(
-        self._convert, num_parallel_calls=os.cpu_count(), deterministic=True
-    )
-
-  def _convert(self, position: tf.Tensor, example: dict[str, tf.Tensor]):
-    seed = tf.random.experimental.stateless_fold_in(
-        tf.constant(self._seed, tf.int32), tf.cast(position, tf.int32)
-    )
-    image = image_ops.decode(example['image'], self._image_shape[-1])
-    image = image_ops.apply_ops(image, self._ops, seed)
-    image = tf.ensure_shape(tf.cast(image, tf.float32), self._image_shape)
-    return NestedMap(
-        image=image,
-        labels=self._one_hot(example['label']),
-        eval_sample_weights=tf.constant(1.0),
-    )
-
-  def _one_hot(self, labels: tf.Tensor) -> tf.Tensor:
-    """Returns [num_classes] float32, one at each of `labels` ([n] int64)."""
-    # A wrong label would otherwise become a row of zeros, and a loss of zero.
-    tf.debugging.assert_positive(tf.size(labels), 'an example has no label')
-    tf.debugging.assert_non_negative(labels, 'a label is negative')
-    tf.debugging.assert_less(
-        labels,
-        tf.constant(self._num_classes, tf.int64),
-        f'a label is not below num_classes, {self._num_classes}',
-    )
-    return tf.reduce_max(tf.one_hot(labels, self._num_classes), axis=0)
 
 
 class ImageInput(seqio_input.SeqIOInput):
@@ -140,6 +79,8 @@ class ImageInput(seqio_input.SeqIOInput):
     image_size: height and width s of the images after `ops`, in pixels.
     channels: c, 1 for grey and 3 for colour; images are converted on decoding.
     ops: what to do with each decoded image, see `image_ops`.
+    mixup: concentration of the mixing weights in training, see
+      `image_features.mixup`; 0 for no mixing.
 
   Raises:
     ValueError: a field is missing or wrong, or files of the source are.
@@ -152,6 +93,7 @@ class ImageInput(seqio_input.SeqIOInput):
   image_size: int | None = None
   channels: int = 3
   ops: Sequence[image_ops.ImageOp] = ()
+  mixup: float = 0.0
   # Other defaults than in SeqIOInput.
   input_random_seed: int | None = 0
   reset_for_eval: bool = True
@@ -174,13 +116,18 @@ class ImageInput(seqio_input.SeqIOInput):
     self.source.check_split(self.split_name)
     self.mixture_or_task = self.source.task()
     self.task_feature_lengths = {}
-    self.feature_converter = ImageFeatures(
+    self.feature_converter = image_features.ImageFeatures(
         image_size=self.image_size,
         channels=self.channels,
         num_classes=self.source.num_classes,
         ops=self.ops,
         seed=(self._seed, self.infeed_host_index),
     )
+    if self.mixup < 0:
+      raise ValueError(
+          f'ImageInput {self.name!r}: mixup is {self.mixup}; set it to 0 for'
+          ' none, or above 0, in experiments by MIXUP'
+      )
     super().__post_init__()
     # The NumPy iterator that SeqIOInput makes cannot be saved.
     self._iter = iter(self.dataset)
@@ -225,7 +172,8 @@ class ImageInput(seqio_input.SeqIOInput):
     # TensorFlow restores, for example, the state of another split or seed
     # without a word, and goes on with the old data until the epoch ends.
     for field, value in self._settings.items():
-      if saved[field] != value:
+      # What older states do not have was not there to set.
+      if saved.get(field, value) != value:
         raise ValueError(
             f'ImageInput {self.name!r}: the saved state is of an input with'
             f' {field}={saved[field]}, this one has {value}; restore the old'
@@ -241,6 +189,13 @@ class ImageInput(seqio_input.SeqIOInput):
     """Starts again from the first batch, in evaluation."""
     base_input.BaseInput.reset(self)
     self._iter = iter(self.dataset)
+
+  def _get_dataset(self) -> tf.data.Dataset:
+    ds = super()._get_dataset()
+    if not self.is_training or not self.mixup:
+      return ds
+    seed = (self._seed, self.infeed_host_index)
+    return image_features.mixup(ds, self.mixup, seed)
 
   def _get_backing_ds(
       self, shuffle: bool, num_epochs: int, shard_info: seqio.ShardInfo | None

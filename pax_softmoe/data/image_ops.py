@@ -13,8 +13,10 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 
+from pax_softmoe.data import rand_augment
 import tensorflow as tf
 
+RandAugment = rand_augment.RandAugment
 ImageOp = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 

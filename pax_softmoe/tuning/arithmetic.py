@@ -39,7 +39,7 @@ MATMUL_SHARE_OF_PEAK = 0.85
 # Chosen to come near the compiler's cycles for SoftMoEH14 on a v4-128.
 TRAFFIC_MODEL_DIMS = 22
 TRAFFIC_HIDDEN_DIMS = 4
-TRAFFIC_SCORES = 11
+TRAFFIC_SCORES = 4
 # Times that the optimizer reads or writes all weights, moments and gradients.
 TRAFFIC_OPTIMIZER = 10
 # Forward passes that a step is worth, backward pass included.
@@ -49,7 +49,7 @@ _SCORE_BYTES = 4
 # it, for each token and in the same units; chosen to come near the compiler's
 # sizes of the same.
 WORKING_SET = (24, 4, 4)
-KEPT_BY_NONE = (24, 5, 6)
+KEPT_BY_NONE = (9, 3, 0)
 
 CONSTANTS = {
     'peak_flops': tpu.PEAK_FLOPS,

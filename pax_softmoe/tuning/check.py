@@ -20,7 +20,7 @@ from pax_softmoe.tuning import space
 SLICE = 'v4-128'
 CUT = {'NUM_LAYERS': 4}
 TOLERANCE = 0.03
-_IMAGES_PER_CHIP = 16
+_PRESET, _REMAT, _IMAGES_PER_CHIP = 'fsdp_dense', 'none', 16
 _SECONDS = 3600.0
 _RECORDED = ('collectives', 'compute_ms', 'matmul_flops', 'hbm_gib')
 
@@ -44,7 +44,7 @@ def compile_cut(experiment: type, folder: pathlib.Path) -> dict[str, Any]:
   cut = experiment.with_settings(**CUT)()
   chips = tpu.find_slice(SLICE).chips
   mesh = sharding.default_mesh_shape(chips, cut.num_experts())
-  point = space.Point(mesh, cut.SHARDING, 'full', _IMAGES_PER_CHIP)
+  point = space.Point(mesh, _PRESET, _REMAT, _IMAGES_PER_CHIP)
   compile_point = compiler.Compiler(
       experiment.__name__, CUT, SLICE, 'tpu', folder
   )

@@ -120,16 +120,36 @@ def compile_step(request: Mapping[str, Any]) -> dict[str, Any]:
     gave up. On the CPU there are no `hbm_gib`, `excess_gib` nor `compute_ms`.
   """
   # Takes seconds: it loads PaxML.
+  from pax_softmoe import experiments
+  from pax_softmoe.tuning import cuts
+
+  cls = getattr(experiments, request['experiment'])
+  experiment = cls.with_settings(**request['settings'])
+  smaller = cuts.of(experiment())
+  if not smaller:
+    return _with_tops(_compile(experiment, request), request['target'])
+  small, large = (
+      _compile(experiment.with_settings(**cut), request) for cut in smaller
+  )
+  if 'out of memory' in (small['status'], large['status']):
+    return large
+  sizes = [cut['NUM_LAYERS'] for cut in smaller]
+  factor = (experiment.NUM_LAYERS - sizes[0]) / (sizes[1] - sizes[0])
+  whole = cuts.extrapolate(small, large, factor)
+  whole['extrapolated_from'] = sizes
+  return _with_tops(whole, request['target'])
+
+
+def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what one program gives, `top` as dicts by name."""
   import jax
   import numpy as np
-  from pax_softmoe import experiments
   from pax_softmoe.analysis import executable
   from pax_softmoe.analysis import tpu
   from pax_softmoe.analysis import train_step
   from pax_softmoe.tuning import layout
 
-  cls = getattr(experiments, request['experiment'])
-  experiment = cls.with_settings(**request['settings'])()
+  experiment = cls()
   is_tpu = request['target'] == 'tpu'
   if is_tpu:
     devices = tpu.topology_devices(request['slice'])
@@ -159,12 +179,23 @@ def compile_step(request: Mapping[str, Any]) -> dict[str, Any]:
       **_communication(report.collectives, request['slice'], places),
   }
   if is_tpu:
-    gib = report.peak_bytes / tpu.GIB
-    result['hbm_gib'] = gib
-    result['excess_gib'] = max(0.0, gib - tpu.USABLE_HBM_GIB)
-    result['status'] = 'ok' if report.fits else 'out of memory'
+    result['hbm_gib'] = report.peak_bytes / tpu.GIB
     result['compute_ms'] = report.compute_seconds * 1e3
-    result['top'].update(_top_cycles(report.cycles))
+    result['top'].update(_cycles(report.cycles))
+  return result
+
+
+def _with_tops(result: dict[str, Any], target: str) -> dict[str, Any]:
+  """Returns a result with whether it fits and what takes longest, sorted."""
+  from pax_softmoe.analysis import tpu
+
+  if target == 'tpu' and result['status'] == 'ok':
+    result['excess_gib'] = max(0.0, result['hbm_gib'] - tpu.USABLE_HBM_GIB)
+    if result['excess_gib']:
+      result['status'] = 'out of memory'
+  for name, rows in result.get('top', {}).items():
+    longest = sorted(rows.items(), key=lambda row: -row[1]['ms'])[:_TOP]
+    result['top'][name] = [{**json.loads(k), **row} for k, row in longest]
   return result
 
 
@@ -173,39 +204,42 @@ def _communication(
 ) -> dict[str, Any]:
   """Returns what chips exchange and how long that takes by `ici`."""
   from pax_softmoe.analysis import collectives
+  from pax_softmoe.analysis import hlo_cost
   from pax_softmoe.analysis import ici
   from pax_softmoe.analysis import tpu
 
   tpu_slice = tpu.find_slice(slice_name)
-  costs = [
-      (1e3 * c.count * ici.seconds(c, tpu_slice, places), c) for c in found
-  ]
-  by_kind = {}
-  for ms, c in costs:
+  by_kind, rows = {}, {}
+  for c in found:
+    ms = 1e3 * c.count * ici.seconds(c, tpu_slice, places)
     by_kind[c.kind] = by_kind.get(c.kind, 0.0) + ms
-  costs.sort(key=lambda cost: -cost[0])
+    key = _key(
+        kind=c.kind,
+        dtype=c.dtype,
+        group=c.group_size,
+        layer=_any_block(' '.join(hlo_cost.layer_path(c.op_name))),
+        source=_short(c.source),
+    )
+    row = rows.setdefault(key, {'count': 0, 'gb': 0.0, 'ms': 0.0})
+    row['count'] += c.count
+    row['gb'] += c.total_bytes / 1e9
+    row['ms'] += ms
   return {
       'collectives': collectives.summary(found),
       'communication_ms': sum(by_kind.values()),
       'communication_by_kind': by_kind,
-      'top': {'collectives': [_collective(ms, c) for ms, c in costs[:_TOP]]},
+      'top': {'collectives': rows},
   }
 
 
-def _collective(ms: float, c: Any) -> dict[str, Any]:
-  from pax_softmoe.analysis import hlo_cost
+def _key(**fields: Any) -> str:
+  """Returns what identifies a row, to be taken apart by `_with_tops`."""
+  return json.dumps(fields)
 
-  return {
-      'kind': c.kind,
-      'name': c.name,
-      'count': c.count,
-      'gb': c.total_bytes / 1e9,
-      'dtype': c.dtype,
-      'group': c.group_size,
-      'ms': ms,
-      'layer': ' '.join(hlo_cost.layer_path(c.op_name)).strip(),
-      'source': _short(c.source),
-  }
+
+def _any_block(layer: str) -> str:
+  """Returns a layer's name with that of its block for all blocks of a stack."""
+  return re.sub(r'\bblock_\d+\b', 'block_*', layer).strip()
 
 
 def _short(source: str) -> str:
@@ -213,20 +247,24 @@ def _short(source: str) -> str:
   return re.sub(r'^.*/(?=pax_softmoe/)|^.*/site-packages/', '', source)
 
 
-def _top_cycles(cycles: Sequence[Any]) -> dict[str, Any]:
-  """Returns the layers and the lines that compute longest."""
+def _cycles(cycles: Sequence[Any]) -> dict[str, Any]:
+  """Returns how long layers and lines compute, by name."""
   from pax_softmoe.analysis import hlo_cost
   from pax_softmoe.analysis import tpu
 
-  ms = lambda count: 1e3 * count / tpu.CLOCK_HZ
-  layers = list(hlo_cost.by_layer(cycles).items())[:_TOP]
-  lines = list(hlo_cost.by_source(cycles).items())[:_TOP]
-  return {
-      'layers': [
-          {'layer': ' '.join(path).strip(), 'ms': ms(n)} for path, n in layers
-      ],
-      'lines': [{'source': _short(line), 'ms': ms(n)} for line, n in lines],
-  }
+  found = {'layers': {}, 'lines': {}}
+  for path, count in hlo_cost.by_layer(cycles).items():
+    _add(found['layers'], _key(layer=_any_block(' '.join(path))), count)
+  for line, count in hlo_cost.by_source(cycles).items():
+    _add(found['lines'], _key(source=_short(line)), count)
+  for rows in found.values():
+    for row in rows.values():
+      row['ms'] *= 1e3 / tpu.CLOCK_HZ
+  return found
+
+
+def _add(rows: dict[str, dict[str, float]], key: str, value: float) -> None:
+  rows.setdefault(key, {'ms': 0.0})['ms'] += value
 
 
 def main() -> None:

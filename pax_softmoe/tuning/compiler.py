@@ -13,6 +13,8 @@ from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import space
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'paxml', 'praxis')
+# Modules of this folder that results depend on.
+_COMPILING = ('compile_step', 'cuts')
 # Tells apart what is worth trying again from what would end the same.
 _FINAL = ('ok', 'out of memory')
 
@@ -148,7 +150,7 @@ def _source_hash() -> str:
   for folder in sorted(folders):
     for path in sorted(folder.glob('*.py')):
       name = f'{folder.name}/{path.name}'
-      is_tuning = folder.name == 'tuning' and path.stem != 'compile_step'
+      is_tuning = folder.name == 'tuning' and path.stem not in _COMPILING
       if folder.name not in ('tools', 'data', 'launch') and not is_tuning:
         digest.update(name.encode() + path.read_bytes())
   return digest.hexdigest()

@@ -48,6 +48,9 @@ class Point:
         'TRAIN_BATCH_SIZE': batch,
         'EVAL_BATCH_SIZE': batch,
     }
+    if self.remat == 'none':
+      # A scan copies what is kept of each block, and this keeps everything.
+      settings['SCAN_LAYERS'] = False
     if self.first_moment:
       settings['FIRST_MOMENT_DTYPE'] = self.first_moment
     return settings

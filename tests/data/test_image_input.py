@@ -1,6 +1,7 @@
 """Tests of the Pax input, mostly on 37 tiny images that can be told apart."""
 
 import numpy as np
+from pax_softmoe.data import image_features
 from pax_softmoe.data import image_input
 from pax_softmoe.data import image_ops
 from pax_softmoe.data import sources
@@ -423,3 +424,67 @@ def test_input_specs_of_the_dataset_agree(numbered):
   specs = config.Instantiate().get_input_specs()
   assert tuple(specs.image.shape) == (4, 6, 6, 1)
   assert tuple(specs.labels.shape) == (4, 5)
+
+
+def test_mixup_blends_each_image_with_the_next_one_by_a_weight_a_batch(
+    numbered,
+):
+  plain = take(make(numbered), 12)
+  mixed = take(make(numbered, mixup=0.5), 12)
+  weights = []
+  for batch, other in zip(plain, mixed):
+    values = batch.image[:, 0, 0, 0]
+    following = np.roll(values, -1)
+    # The two differ for all four examples, so that each gives the weight.
+    weight = (other.image[:, 0, 0, 0] - following) / (values - following)
+    np.testing.assert_allclose(weight, weight[0], atol=1e-5)
+    weights.append(weight[0])
+    labels = batch.labels * weight[0] + (1 - weight[0]) * np.roll(
+        batch.labels, -1, axis=0
+    )
+    np.testing.assert_allclose(other.labels, labels, atol=1e-5)
+    assert (other.eval_sample_weights == 1).all()
+  assert 0.5 <= min(weights) and max(weights) <= 1
+  assert len(set(weights)) == 12
+
+
+def test_mixup_weights_are_the_larger_share_of_a_beta_distribution():
+  batch = {'image': [[1.0], [0.0]], 'labels': [[1.0], [0.0]]}
+  batches = tf.data.Dataset.from_tensors(batch).repeat(2000)
+  for concentration in (0.05, 0.5, 4.0):
+    mixed = image_features.mixup(batches, concentration, (3, 0))
+    got = [b.image[0, 0] for b in mixed.as_numpy_iterator()]
+    draws = np.random.RandomState(0).beta(concentration, concentration, 200_000)
+    want = np.maximum(draws, 1 - draws)
+    # 2,000 draws: their mean is within four deviations of it.
+    assert abs(np.mean(got) - want.mean()) < 4 * want.std() / 2000**0.5
+    assert abs(np.std(got) - want.std()) < 0.02
+
+
+def test_mixup_goes_on_exactly_where_it_was_saved(numbered):
+  fields = dict(ops=AUGMENT, mixup=0.5)
+  whole = take(make(numbered, **fields), 15)
+  first = make(numbered, **fields)
+  take(first, 7)
+  second = make(numbered, **fields)
+  second.set_state(first.get_state())
+  assert_same(take(second, 8), whole[7:])
+  hosts = [
+      take(
+          make(numbered, mixup=0.5, num_infeed_hosts=2, infeed_host_index=i), 1
+      )
+      for i in range(2)
+  ]
+  assert differ(*hosts)
+
+
+def test_evaluation_does_not_mix(numbered):
+  assert_same(
+      take_all(make(numbered, train=False, mixup=0.5)),
+      take_all(make(numbered, train=False)),
+  )
+
+
+def test_mixup_below_zero_is_refused(numbered):
+  with pytest.raises(ValueError, match='set it to 0 for none, or above 0'):
+    make(numbered, mixup=-0.5)

@@ -88,6 +88,7 @@ def test_all_axes_are_combined():
       'ICI_MESH_SHAPE': (1, 1, 4, 1),
       'SHARDING': 'expert_parallel',
       'REMAT': 'none',
+      'SCAN_LAYERS': False,
       'TRAIN_BATCH_SIZE': 128,
       'EVAL_BATCH_SIZE': 128,
       'FIRST_MOMENT_DTYPE': 'bfloat16',
