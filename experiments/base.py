@@ -13,6 +13,7 @@ from pax_softmoe import optimizers
 from pax_softmoe import sharding
 from pax_softmoe.data import image_input
 from pax_softmoe.data import sources
+from pax_softmoe.experiments import long_jobs
 from pax_softmoe.experiments import start_and_fewshot
 from pax_softmoe.experiments import stored
 from pax_softmoe.experiments import validation
@@ -45,12 +46,15 @@ class _AnyMesh(base_experiment.BaseExperiment):
 class _Configured(
     _AnyMesh,
     start_and_fewshot.FewShotEvaluation,
+    long_jobs.LongJob,
     parameterized_experiment.ParameterizedExperiment,
 ):
   """What `as_config` makes."""
 
 
-class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
+class ImageClassification(
+    _AnyMesh, start_and_fewshot.StartAndFewShot, long_jobs.LongJobSettings
+):
   """Trains a vision transformer to classify images.
 
   Settings are class attributes in capitals. A subclass changes them by
@@ -58,8 +62,9 @@ class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
   """
 
   # Images and labels. Experiments whose data is not in the package need
-  # DATA_DIR to run, though not to be described.
-  DATA_DIR: str = ''
+  # DATA_DIR to run, though not to be described. `named.find` tells what it may
+  # be; a mapping of several to rates mixes them.
+  DATA_DIR: str | Mapping[str, float] = ''
   IMAGE_SIZE: int = 224
   CHANNELS: int = 3
   NUM_CLASSES: int = 0
@@ -116,7 +121,6 @@ class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
   SUMMARY_INTERVAL_STEPS: int = 100
   EVAL_INTERVAL_STEPS: int = 5_000
   SAVE_INTERVAL_STEPS: int = 1_000
-  SAVE_MAX_TO_KEEP: int = 3
 
   def __init_subclass__(cls, **kwargs: Any):
     super().__init_subclass__(**kwargs)
@@ -351,14 +355,16 @@ class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
     model.dcn_mesh_shape = self.DCN_MESH_SHAPE
 
     task = self.task_tpl(model)
-    train = task.train
+    train = self.train_settings(task.train)
+    task.train = train
     train.num_train_steps = self.NUM_TRAIN_STEPS
     train.random_seed = self.SEED
     train.learner = pax_fiddle.Config(
         optimizers.Learner,
         name='learner',
         loss_name='total_loss',
-        optimizer=self.optimizer(),
+        optimizer=self.accumulated(self.optimizer()),
+        skip_step_gradient_norm_value=self.SKIP_STEP_GRADIENT_NORM,
         # Adam is elementwise, so stacked layers need no loop over layers.
         vectorize_on_repeat_prefix=False,
     )
@@ -373,7 +379,6 @@ class ImageClassification(_AnyMesh, start_and_fewshot.StartAndFewShot):
     train.eval_interval_steps = self.EVAL_INTERVAL_STEPS
     train.eval_skip_train = True
     train.save_interval_steps = self.SAVE_INTERVAL_STEPS
-    train.save_max_to_keep = self.SAVE_MAX_TO_KEEP
     train.enable_input_checkpointing = True
     return task
 

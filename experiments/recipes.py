@@ -5,6 +5,7 @@ from typing import Any
 
 from jax import numpy as jnp
 from pax_softmoe.data import image_ops
+from pax_softmoe.data import named
 from pax_softmoe.data import sources
 from pax_softmoe.experiments import base
 from praxis import optimizers
@@ -15,21 +16,21 @@ from praxis import schedules
 class Jft(base.ImageClassification):
   """Pretraining on JFT-4B or a set like it (paper, appendix F.2).
 
-  JFT is not public: point DATA_DIR at TFRecords of your images, and set
-  NUM_CLASSES to theirs.
+  JFT is not public: point DATA_DIR at your images as `named.find` takes
+  them, and set NUM_CLASSES to theirs.
   """
 
   NUM_CLASSES = 29_593
   LOSS = 'sigmoid'
   NUM_TRAIN_STEPS = 4_000_000
   EVAL_SPLITS = ('validation',)
+  # To cool down from, as in the official configuration.
+  SAVE_KEEP_EVERY_STEPS = 50_000
 
   def source(self) -> sources.ImageSource | None:
     if not self.DATA_DIR:
       return None
-    return sources.TFRecordImages(
-        data_dir=self.DATA_DIR, num_classes=self.NUM_CLASSES
-    )
+    return named.find(self.DATA_DIR, self.NUM_CLASSES)
 
   def train_ops(self) -> Sequence[Any]:
     return (
@@ -110,6 +111,7 @@ class ImageNet21k(Jft):
   HEAD_DECAY = 0.1
   KERNEL_DECAY = 0.1
   MIXUP = 0.5
+  SAVE_KEEP_EVERY_STEPS = None
   EVAL_INTERVAL_STEPS = 1_000
 
   def train_ops(self) -> Sequence[Any]:
@@ -193,6 +195,7 @@ class ImageNetFinetune(_Finetune, Jft):
   EVAL_BATCH_SIZE = 1_024
   NUM_TRAIN_STEPS = 10_000
   WARMUP_STEPS = 500
+  SAVE_KEEP_EVERY_STEPS = None
   EVAL_INTERVAL_STEPS = 1_000
 
   def eval_ops(self) -> Sequence[Any]:

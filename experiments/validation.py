@@ -39,6 +39,7 @@ def validate(experiment: Any) -> None:
   check_setting_names(type(experiment))
   _check_model(name, experiment)
   _check_mesh(name, experiment)
+  experiment.check_long_job()
   experiment.optimizer().lr_schedule.clone().Instantiate()
   source = experiment.source()
   if source is None:
@@ -47,6 +48,17 @@ def validate(experiment: Any) -> None:
     raise ValueError(
         f'{name}: the data has {source.num_classes} classes and NUM_CLASSES is'
         f' {experiment.NUM_CLASSES}; make them equal'
+    )
+  for split in (experiment.TRAIN_SPLIT, *experiment.EVAL_SPLITS):
+    if split not in source.splits:
+      raise ValueError(
+          f'{name}: the data has no split {split!r}; set TRAIN_SPLIT and'
+          f' EVAL_SPLITS to some of {", ".join(source.splits)}'
+      )
+  if source.multi_label and experiment.LOSS == 'softmax':
+    raise ValueError(
+        f"{name}: images of the data have several labels and LOSS is 'softmax';"
+        " set LOSS to 'sigmoid'"
     )
   source.check()
 

@@ -158,6 +158,39 @@ class AdamW(optimizers.BaseOptimizer):
         )
 
 
+class Accumulator(optimizers.ShardedStaticAccumulator):
+  """Updates with the mean gradient of `num_sub_batches` batches.
+
+  It does what one batch of all their images does: Praxis' accumulator clips the
+  gradient of each batch, this one clips their mean, at the norm of
+  `optimizer_tpl`. A step is that of a batch, for the schedule too.
+  """
+
+  def _get_raw_grad_transformation(
+      self, lr: optax.Schedule
+  ) -> optimizers.ShardedGradientTransformation:
+    base = self.base_optimizer
+    inner = base._get_raw_grad_transformation(
+        lambda updates: lr(updates * self.num_sub_batches)
+    )
+
+    def update(gradients, state, variables):
+      if base.clip_gradient_norm_to_value:
+        norm = optax.global_norm(gradients)
+        scale = jnp.minimum(1, base.clip_gradient_norm_to_value / norm)
+        gradients = jax.tree_util.tree_map(lambda g: g * scale, gradients)
+      return inner.update(gradients, state, variables)
+
+    clipped = optimizers.ShardedGradientTransformation(
+        init=inner.init,
+        update=update,
+        init_partition_spec=inner.init_partition_spec,
+    )
+    return optimizers.sharded_static_accumulation(
+        self.num_sub_batches, clipped, self.accumulation_use_cond_op
+    )
+
+
 class Learner(learners.Learner):
   """Pax' learner, with the norm of the raw gradients as its only norm.
 

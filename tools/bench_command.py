@@ -8,17 +8,24 @@ transformer with experts in its second half. Forward and forward with backward,
 in float32, with random weights. The defaults are S/16 with 128 experts. Models
 of 12 blocks of that size need about 8 GB.
 
-All systems take turns in one child process, which keeps freed memory instead of
+With --parts plain, the Soft MoE layer and a plain formulation of it on JAX's
+defaults take turns, each in a process of its own; ours is without XLA's thunk
+runtime (--xla_cpu_use_thunk_runtime=false), whose products of matrices are slow.
+
+All other systems take turns in one child process, which keeps freed memory instead of
 giving it back to the system (MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_ and
 MALLOC_ARENA_MAX, unless you set them). Each turn gives a ratio to the dense
 system; shown are median, least and greatest.
 """
 
 import argparse
+import contextlib
 import json
+import os
 from typing import Any
 
 from pax_softmoe.tools import child
+from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
 
 _SHAPE = {
@@ -44,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--parts',
       nargs='+',
-      choices=('layer', 'model'),
+      choices=('layer', 'model', 'plain'),
       default=['layer', 'model'],
-      help='what to measure (default: both)',
+      help='what to measure (default: layer model)',
   )
   parser.add_argument(
       '--rounds', type=int, default=15, help='turns of each (default: 15)'
@@ -58,17 +65,62 @@ def run(arguments: argparse.Namespace) -> int:
   for name in (*_SHAPE, 'rounds'):
     if getattr(arguments, name) < 1:
       raise main.UsageError(f'--{name}: give 1 or more')
-  result = child.call(
-      'pax_softmoe.analysis.bench:run',
-      shape={name: getattr(arguments, name) for name in _SHAPE},
-      parts=arguments.parts,
-      rounds=arguments.rounds,
-  )
+  shape = {name: getattr(arguments, name) for name in _SHAPE}
+  parts = [part for part in arguments.parts if part != 'plain']
+  result = {'shape': shape, 'rounds': arguments.rounds}
+  if parts:
+    result = child.call(
+        'pax_softmoe.analysis.bench:run',
+        shape=shape,
+        parts=parts,
+        rounds=arguments.rounds,
+    )
+  if 'plain' in arguments.parts:
+    result['plain'] = {
+        which: _against_plain(shape, which, arguments.rounds)
+        for which in ('forward', 'forward_backward')
+    }
   if arguments.json:
     print(json.dumps(result))
   else:
     _print(result)
   return 0
+
+
+def _against_plain(
+    shape: dict[str, int], which: str, rounds: int
+) -> dict[str, Any]:
+  """Returns milliseconds of both sides, and how many times ours is faster."""
+  from pax_softmoe.analysis import bench
+
+  function = 'pax_softmoe.analysis.bench_plain:turns'
+  environments = {
+      'package': jobs.without_thunks(jobs.child_environment()),
+      'plain': {**os.environ, 'TPU_SKIP_MDS_QUERY': '1'},
+  }
+  with contextlib.ExitStack() as stack:
+    sides = {
+        side: stack.enter_context(
+            child.Turns(
+                function, environment, side=side, which=which, shape=shape
+            )
+        )
+        for side, environment in environments.items()
+    }
+    seconds = {side: [] for side in sides}
+    for turn in sides.values():
+      turn()  # Compiles.
+    for _ in range(rounds):
+      for side, turn in sides.items():
+        seconds[side].append(turn())
+  pairs = zip(seconds['package'], seconds['plain'])
+  return {
+      'ms': {
+          side: bench.spread([1e3 * s for s in values])
+          for side, values in seconds.items()
+      },
+      'speedup': bench.spread([plain / ours for ours, plain in pairs]),
+  }
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -92,5 +144,14 @@ def _print(result: dict[str, Any]) -> None:
             f'{row["ms"]["median"]:.1f}',
             *(f'{ratios[k]:.2f}' for k in ('median', 'min', 'max')),
         )
-  console.Console(width=max(100, console.Console().width)).print(table)
-  print(f'\nmedians of {result["rounds"]} turns on {result["device"]}')
+  if table.rows:
+    console.Console(width=max(100, console.Console().width)).print(table)
+    print(f'\nmedians of {result["rounds"]} turns on {result["device"]}')
+  for which, row in result.get('plain', {}).items():
+    ms, speedup = row['ms'], row['speedup']
+    print(
+        f'Soft MoE layer, {which.replace("_", " + ")}:'
+        f' {ms["package"]["median"]:.1f} ms, plain {ms["plain"]["median"]:.1f}'
+        f' ms, {speedup["median"]:.2f} times as fast ({speedup["min"]:.2f} to'
+        f' {speedup["max"]:.2f})'
+    )

@@ -101,6 +101,60 @@ def call(function: str, **arguments: Any) -> Any:
   return answer['result']
 
 
+class Turns:
+  """A child that does one thing whenever it is told to.
+
+  Use it in a `with` statement, which ends the child.
+  """
+
+  def __init__(self, function: str, environment: Any, **arguments: Any):
+    """Starts the child.
+
+    Args:
+      function: 'MODULE:NAME', which makes what is called at each turn.
+      environment: of the child.
+      **arguments: of the function, what JSON can hold.
+    """
+    self._child = subprocess.Popen(
+        [sys.executable, '-m', __name__, function, json.dumps(arguments), '+'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    )
+
+  def __enter__(self) -> 'Turns':
+    return self
+
+  def __exit__(self, *unused: Any) -> None:
+    self._child.kill()
+    self._child.communicate()
+
+  def __call__(self) -> Any:
+    """Returns what one turn gives.
+
+    Raises:
+      ValueError: the child has ended.
+    """
+    try:
+      self._child.stdin.write('\n')
+      self._child.stdin.flush()
+    except BrokenPipeError:
+      pass
+    line = self._child.stdout.readline()
+    if not line:
+      raise ValueError(f'a child ended with code {self._child.wait()}')
+    return json.loads(line)
+
+
+def _take_turns(function: str, arguments: str) -> None:
+  """Answers every line of stdin, in the child."""
+  module, _, name = function.partition(':')
+  turn = getattr(importlib.import_module(module), name)(**json.loads(arguments))
+  for _ in sys.stdin:
+    print(json.dumps(turn()), flush=True)
+
+
 def _answer(function: str, arguments: str) -> dict[str, Any]:
   """Returns what `call` reads, in the child."""
   module, _, name = function.partition(':')
@@ -112,4 +166,7 @@ def _answer(function: str, arguments: str) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-  print(json.dumps(_answer(*sys.argv[1:])))
+  if sys.argv[3:]:
+    _take_turns(*sys.argv[1:3])
+  else:
+    print(json.dumps(_answer(*sys.argv[1:])))

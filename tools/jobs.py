@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Sequence
 import importlib
+from importlib import metadata
 import importlib.util
 import json
 import os
@@ -36,6 +37,21 @@ def child_environment() -> dict[str, str]:
   environment = {**_KEEP_MEMORY, 'TPU_SKIP_MDS_QUERY': '1', **os.environ}
   environment.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   return environment
+
+
+def without_thunks(environment: dict[str, str]) -> dict[str, str]:
+  """Returns an environment in which XLA compiles for the CPU as it used to.
+
+  Its thunk runtime no longer gives products of many matrices to oneDNN. Only
+  some versions have both, and of these, jax 0.5.3 fails on scanned layers: this
+  is for programs without.
+  """
+  version = tuple(map(int, metadata.version('jaxlib').split('.')[:2]))
+  flags = environment.get('XLA_FLAGS', '')
+  if version not in ((0, 5), (0, 6)) or 'thunk_runtime' in flags:
+    return environment
+  flags = f'{flags} --xla_cpu_use_thunk_runtime=false'.strip()
+  return {**environment, 'XLA_FLAGS': flags}
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

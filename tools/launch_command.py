@@ -17,6 +17,10 @@ from typing import Any
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
 
+# Steps go on while a checkpoint is written, and all hosts save one more when one
+# of them is told to end.
+_LONG_JOB = ('--jax_fully_async_checkpoint', '--exit_after_ondemand_checkpoint')
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('experiment', help='name, see `softmoe list`')
@@ -99,7 +103,7 @@ def _write(
   slices, tpu_slice = tpu.parse_slices(arguments.slice)
   job = scripts.Job(
       name=job_name,
-      flags=[jobs.experiment_flag(name, settings)],
+      flags=[jobs.experiment_flag(name, settings), *_LONG_JOB],
       job_dir=job_dir,
       accelerator=tpu_slice.name,
       slices=slices,

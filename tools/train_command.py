@@ -5,12 +5,15 @@
   softmoe train SoftMoEFashionMnistFinetune --init_from=/tmp/demo
 
 Pax' own log goes to JOB_DIR/pax.log. The same command again goes on from the
-last checkpoint in JOB_DIR. Flags after `--` are given to paxml.main.
+last checkpoint in JOB_DIR; SIGTERM ends a job with one. Flags after `--` are
+given to paxml.main.
 """
 
 import argparse
+from collections.abc import Sequence
 import json
 import pathlib
+import socket
 import subprocess
 import sys
 import time
@@ -61,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
       jobs.experiment_flag(name, settings),
       f'--job_log_dir={job_dir}',
       '--eval_on_test',
+      *_asynchronous(arguments.pax_flags),
       *arguments.pax_flags,
   ]
   log = job_dir / jobs.LOG_NAME
@@ -99,6 +103,31 @@ def run(arguments: argparse.Namespace) -> int:
   else:
     _print(result)
   return 0
+
+
+def _asynchronous(pax_flags: Sequence[str]) -> list[str]:
+  """Returns flags by which steps go on while a checkpoint is written.
+
+  Pax does so with jax.distributed only, which a single process has to have all
+  to itself. A user who runs several has flags of their own.
+
+  Args:
+    pax_flags: of the user.
+  """
+  own = ('multiprocess_gpu', 'jax_fully_async_checkpoint', 'server_addr')
+  if any(
+      flag.lstrip('-').removeprefix('no').startswith(own) for flag in pax_flags
+  ):
+    return []
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  return [
+      '--jax_fully_async_checkpoint',
+      f'--server_addr=127.0.0.1:{port}',
+      '--num_hosts=1',
+      '--host_idx=0',
+  ]
 
 
 def _why_checkpoint_does_not_fit(

@@ -133,7 +133,7 @@ def run(shape: dict[str, int], parts: list[str], rounds: int) -> dict[str, Any]:
 
 def _run_pass(part: str, which: str, shape: Shape, rounds: int) -> Any:
   """Returns `ms` and `ratio` by router, or why it cannot run."""
-  arrays = _Arrays()
+  arrays = Arrays()
   calls, rows = {}, {}
   for name in ROUTERS:
     print(f'{part}, {which}: compiling {name}', file=sys.stderr)
@@ -182,7 +182,7 @@ def _experiment(name: str, shape: Shape) -> Any:
   return type(name, (router, recipes.Jft), settings)()
 
 
-class _Arrays:
+class Arrays:
   """Random arrays, one for each shape: systems share their weights' memory."""
 
   def __init__(self):
@@ -202,8 +202,19 @@ class _Arrays:
     return jax.tree_util.tree_map(lambda w: self(w.full_shape), specs)
 
 
+def layer_call(name: str, shape: Shape, backward: bool) -> Callable[[], Any]:
+  """Returns a call of a router's layer on random tokens with random weights.
+
+  Args:
+    name: a key of `ROUTERS`.
+    shape: its sizes.
+    backward: whether with the gradients of weights and tokens.
+  """
+  return _layer_call(_experiment(name, shape), shape, Arrays(), backward)
+
+
 def _layer_call(
-    experiment: Any, shape: Shape, arrays: _Arrays, backward: bool
+    experiment: Any, shape: Shape, arrays: Arrays, backward: bool
 ) -> Callable[[], Any]:
   """Returns a call of norm, MLP or mixture, and residual on tokens."""
   moe = experiment.moe_tpl()
@@ -235,7 +246,7 @@ def _layer_call(
 
 
 def _model_call(
-    experiment: Any, shape: Shape, arrays: _Arrays, backward: bool
+    experiment: Any, shape: Shape, arrays: Arrays, backward: bool
 ) -> Callable[[], Any]:
   """Returns a call of the whole classifier on images."""
   model = base_layer.instantiate(experiment.model())

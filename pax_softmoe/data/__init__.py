@@ -6,6 +6,12 @@
   rand_augment    the augmentation RandAugment
   image_features  labels, random seeds and mixup, in batches
   image_input     the Pax input that joins all of these
+  named           data sets by the words that DATA_DIR takes
+  mixture         several data sets as one
+  listing         finds images that `softmoe data` writes, with their labels
+  writing         writes them as TFRecords
+  manifest        what it says of them, and how they are read
+  tfds_files      files of TensorFlow Datasets
   tfrecord_files  finds, counts and checks TFRecord files
   idx_files       reads the files in which Fashion-MNIST is published
   array_source    a SeqIO source of images in memory

@@ -79,6 +79,34 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
     return tf.reduce_max(tf.one_hot(labels, self._num_classes), axis=0)
 
 
+def choices(rates: Sequence[float], seed: Sequence[int]) -> tf.data.Dataset:
+  """Returns an endless stream of random indices of `rates`, int64 [].
+
+  Each depends on nothing but the seed and its position, so that the stream can
+  be saved and restored.
+
+  Args:
+    rates: probabilities of the indices, up to a factor.
+    seed: two numbers below 2^31.
+  """
+  # As for `mixup`, a number that is no position.
+  seed = tf.random.experimental.stateless_fold_in(
+      tf.constant(tuple(seed), tf.int32), -2
+  )
+  ends = tf.cumsum(tf.constant(rates, tf.float32))
+
+  def choose(position: tf.Tensor) -> tf.Tensor:
+    fold = tf.random.experimental.stateless_fold_in
+    draw = tf.random.stateless_uniform(
+        [], fold(seed, tf.cast(position, tf.int32))
+    )
+    # Rounding may bring a draw up to the last end.
+    index = tf.searchsorted(ends, [draw * ends[-1]], side='right')[0]
+    return tf.cast(tf.minimum(index, len(rates) - 1), tf.int64)
+
+  return tf.data.Dataset.range(tf.int64.max).map(choose)
+
+
 def mixup(
     batches: tf.data.Dataset, concentration: float, seed: Sequence[int]
 ) -> tf.data.Dataset:

@@ -4,6 +4,7 @@ What happens to an example, in this order:
 
   Task         read this host's shard, shuffle it, encoded
   repeat       training starts the next epoch, in a new order
+  mix          of several data sets, each at its rate
   enumerate    its position in the stream gives each example its random seed
   decode, ops  `image_ops`, several images at once, order kept
   pad          evaluation only: weightless examples until all hosts have the
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import tempfile
+import time
 from typing import Any
 import zipfile
 
@@ -114,7 +116,8 @@ class ImageInput(seqio_input.SeqIOInput):
       if getattr(self, field) is None:
         raise ValueError(f'ImageInput {self.name!r}: set {field}')
     self.source.check_split(self.split_name)
-    self.mixture_or_task = self.source.task()
+    self._tasks = [source.task() for source, _ in self.source.parts()]
+    self.mixture_or_task = self._tasks[0]  # What SeqIOInput wants to name.
     self.task_feature_lengths = {}
     self.feature_converter = image_features.ImageFeatures(
         image_size=self.image_size,
@@ -131,6 +134,8 @@ class ImageInput(seqio_input.SeqIOInput):
     super().__post_init__()
     # The NumPy iterator that SeqIOInput makes cannot be saved.
     self._iter = iter(self.dataset)
+    # That `get_next` took in all.
+    self.seconds_waited = 0.0
 
   @property
   def _seed(self) -> int:
@@ -183,7 +188,10 @@ class ImageInput(seqio_input.SeqIOInput):
 
   def get_next(self) -> NestedMap:
     """Returns the next batch; raises StopIteration after the last one."""
-    return jax.tree_util.tree_map(lambda x: x.numpy(), next(self._iter))
+    started = time.monotonic()
+    batch = jax.tree_util.tree_map(lambda x: x.numpy(), next(self._iter))
+    self.seconds_waited += time.monotonic() - started
+    return batch
 
   def reset(self) -> None:
     """Starts again from the first batch, in evaluation."""
@@ -200,12 +208,47 @@ class ImageInput(seqio_input.SeqIOInput):
   def _get_backing_ds(
       self, shuffle: bool, num_epochs: int, shard_info: seqio.ShardInfo | None
   ) -> tf.data.Dataset:
+    streams = [
+        self._task_ds(task, shuffle, num_epochs, shard_info)
+        for task in self._tasks
+    ]
+    ds = streams[0]
+    if len(streams) > 1 and num_epochs > 0:
+      for stream in streams[1:]:
+        ds = ds.concatenate(stream)
+    elif len(streams) > 1:
+      rates = [rate for _, rate in self.source.parts()]
+      seed = (self._seed, self.infeed_host_index)
+      ds = tf.data.Dataset.choose_from_datasets(
+          streams, image_features.choices(rates, seed)
+      )
+    options = tf.data.Options()
+    # The shuffle of an epoch starts from that epoch's seed alone, but counts as
+    # stateful, and iterators over stateful operations are not saved by default.
+    options.experimental_external_state_policy = (
+        tf.data.experimental.ExternalStatePolicy.IGNORE
+    )
+    # The thread that tunes parallelism sleeps for up to a minute at a time, and
+    # dropping an iterator (after each evaluation) often waits until it wakes.
+    options.autotune.enabled = False
+    ds = ds.with_options(options)
+    return self.feature_converter(ds, self.task_feature_lengths)
+
+  def _task_ds(
+      self,
+      task: seqio.Task,
+      shuffle: bool,
+      num_epochs: int,
+      shard_info: seqio.ShardInfo | None,
+  ) -> tf.data.Dataset:
+    """Returns the examples of a data set, epoch after epoch."""
+
     @tf.autograph.experimental.do_not_convert
     def epoch_ds(epoch: tf.Tensor) -> tf.data.Dataset:
       seed = tf.random.stateless_uniform(
           [], tf.stack([self._seed, epoch]), None, None, tf.int64
       )
-      return self.task_inst.get_dataset(
+      return task.get_dataset(
           sequence_length=self.task_feature_lengths,
           split=self.split_name,
           use_cached=self.use_cached,
@@ -221,18 +264,7 @@ class ImageInput(seqio_input.SeqIOInput):
     # place in the sequence of random orders when it is saved and restored.
     # Making each epoch's dataset from the epoch's number avoids both.
     num_epochs = num_epochs if num_epochs > 0 else tf.int64.max
-    ds = tf.data.Dataset.range(num_epochs).flat_map(epoch_ds)
-    options = tf.data.Options()
-    # The shuffle of an epoch starts from that epoch's seed alone, but counts as
-    # stateful, and iterators over stateful operations are not saved by default.
-    options.experimental_external_state_policy = (
-        tf.data.experimental.ExternalStatePolicy.IGNORE
-    )
-    # The thread that tunes parallelism sleeps for up to a minute at a time, and
-    # dropping an iterator (after each evaluation) often waits until it wakes.
-    options.autotune.enabled = False
-    ds = ds.with_options(options)
-    return self.feature_converter(ds, self.task_feature_lengths)
+    return tf.data.Dataset.range(num_epochs).flat_map(epoch_ds)
 
   def _pad_to_batch_size(self, ds: tf.data.Dataset) -> tf.data.Dataset:
     if self.is_training or self.should_repeat or not self.eval_auto_pad:

@@ -7,6 +7,9 @@ dataclass, so that it can be a value in an experiment's configuration:
   FashionMnist(data_dir)       all 70,000, from a folder of the original files
   TFRecordImages(data_dir, n)  any folder of TFRecords, n classes
 
+and, in modules beside this one, `manifest.ManifestImages` for what `softmoe
+data` writes, and `mixture.MixedImages` for several. `named` finds them by name.
+
 The examples of every Task have the same two features:
 
   image  [] string, the bytes of a PNG or JPEG file
@@ -54,12 +57,14 @@ class ImageSource(abc.ABC):
     num_classes: how many classes there are.
     class_names: their names in the order of the labels; empty if unknown.
     splits: names of the parts, such as 'train' and 'test'.
+    multi_label: whether an image is known to have several.
   """
 
   name: str
   num_classes: int
   class_names: Sequence[str]
   splits: Sequence[str]
+  multi_label: bool = False
 
   @abc.abstractmethod
   def task(self) -> seqio.Task:
@@ -83,6 +88,10 @@ class ImageSource(abc.ABC):
 
     Reads all of a small data set, and samples of one of any size.
     """
+
+  def parts(self) -> Sequence[tuple['ImageSource', float]]:
+    """Returns the data sets that this one is mixed of, and their rates."""
+    return ((self, 1.0),)
 
   def num_examples(self, split: str) -> int:
     """Returns the number of examples in `split`; raises like `shard_sizes`."""
@@ -142,6 +151,7 @@ class TFRecordImages(ImageSource):
     shuffle_buffer_size: among how many examples training shuffles. They are
       kept in the memory of each host, encoded, and saved with every checkpoint
       of the input.
+    multi_label: whether an image is known to have several.
   """
 
   data_dir: str
@@ -153,6 +163,7 @@ class TFRecordImages(ImageSource):
   label_key: str = 'label'
   class_names: Sequence[str] = ()
   shuffle_buffer_size: int = 2048
+  multi_label: bool = False
 
   def task(self) -> seqio.Task:
     features = {

@@ -74,7 +74,9 @@ fi
 export JAX_PLATFORMS=${JAX_PLATFORMS:-tpu,cpu}
 
 child=
-trap 'say "told to end"; kill -TERM "$child" 2>/dev/null || true; exit 143' TERM
+# The child saves a checkpoint before it ends.
+trap 'say "told to end"; kill -TERM "$child" 2>/dev/null || true
+wait "$child" || true; exit 143' TERM
 
 failures=0
 while true; do

@@ -1,0 +1,162 @@
+"""A train program for jobs that run for days without anyone looking."""
+
+import collections
+import dataclasses
+import signal
+import time
+from typing import Any
+
+from absl import logging
+import jax
+import numpy as np
+from pax_softmoe.analysis import tpu
+from paxml import executors
+from paxml import programs
+from paxml import tasks_lib
+import tensorflow as tf
+
+_VALID = 'learning/is_valid_step'
+# Values of a step are on the host by the time this many others were started.
+_LAG_STEPS = 4
+
+
+class DivergenceError(RuntimeError):
+  """Too many steps in a row were skipped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings(tasks_lib.SingleTask.Train):
+  """Pax' settings of training, and what `TrainProgram` and `Executor` read.
+
+  Attributes:
+    flop_per_image: of a training step, forward and backward.
+    max_skipped_steps: after how many steps in a row that the learner skipped to
+      raise `DivergenceError`; 0 for never.
+    keep_every_steps: checkpoints of its multiples are all kept; None for none.
+  """
+
+  flop_per_image: float = 0.0
+  max_skipped_steps: int = 0
+  keep_every_steps: int | None = None
+
+
+class TrainProgram(programs.SingleTaskTrainProgram):
+  """Trains, and
+
+  * counts the steps that the learner skipped because of their gradients, and
+    raises `DivergenceError` after too many in a row;
+  * writes images a second, the share of the time that the host waited for data,
+    and model FLOPs utilization (MFU) on devices whose peak is known, to the log
+    and to TensorBoard, under `throughput/`;
+  * ends on SIGTERM as after its last step, with a checkpoint, and then leaves
+    the process with code 143. With several processes, which have to agree on the
+    step, that takes Pax' own flags --jax_fully_async_checkpoint and
+    --exit_after_ondemand_checkpoint.
+  """
+
+  def __init__(self):
+    super().__init__()
+    self._stop_asked = False
+    self._pending = collections.deque()
+    self._skipped = self._skipped_in_a_row = 0
+    self._waited = 0.0
+
+  def setup(self, *args: Any, **kwargs: Any) -> None:
+    super().setup(*args, **kwargs)
+    if jax.process_count() == 1:
+      signal.signal(signal.SIGTERM, self._ask_to_stop)
+
+  def _ask_to_stop(self, *unused_args: Any) -> None:
+    self._stop_asked = True
+
+  def should_run(self, state: Any, step: int) -> bool:
+    if self._stop_asked:
+      logging.info('[PAX STATUS]: SIGTERM, ending at step %d', step)
+      return False
+    return super().should_run(state, step)
+
+  def shutdown(self) -> None:
+    while self._pending:
+      self._count_skipped()
+    super().shutdown()
+    if self._stop_asked:
+      raise SystemExit(128 + signal.SIGTERM)
+
+  def train_step(self, step: int, *args: Any, **kwargs: Any) -> Any:
+    made = super().train_step(step, *args, **kwargs)
+    for name, value in made[2].summary_tensors.items():
+      if name.startswith(_VALID):
+        self._pending.append((step, value))
+    while len(self._pending) > _LAG_STEPS:
+      self._count_skipped()
+    return made
+
+  def _count_skipped(self) -> None:
+    step, valid = self._pending.popleft()
+    if np.all(_local(valid)):
+      self._skipped_in_a_row = 0
+      return
+    self._skipped += 1
+    self._skipped_in_a_row += 1
+    logging.warning(
+        'Step %d was skipped because of its gradient, %d in a row',
+        step,
+        self._skipped_in_a_row,
+    )
+    most = self._task.train.max_skipped_steps
+    if self._skipped_in_a_row == most:
+      raise DivergenceError(
+          f'step {step}: the gradients of {most} steps in a row were not'
+          ' finite, or above SKIP_STEP_GRADIENT_NORM; lower LEARNING_RATE, or'
+          ' start from an earlier checkpoint'
+      )
+
+  def _compute_steps_per_sec(self, step: int) -> float:
+    seconds = time.time() - self._train_summary_last_time
+    is_first = self._train_summary_last_step < self._initial_step
+    rate = super()._compute_steps_per_sec(step)
+    waited = self._train_input.seconds_waited
+    share = min(1.0, (waited - self._waited) / seconds)
+    self._waited = waited
+    if is_first:  # Most of it was compilation.
+      return rate
+    values = {
+        'images_per_second': rate * self._train_unpadded_global_batch_size,
+        'data_wait': share,
+        'skipped_steps': self._skipped,
+    }
+    if jax.devices()[0].device_kind == 'TPU v4':
+      flops = values['images_per_second'] * self._task.train.flop_per_image
+      values['mfu'] = flops / (tpu.PEAK_FLOPS * jax.device_count())
+    text = '  '.join(f'{name}={value:.4g}' for name, value in values.items())
+    logging.info('[PAX STATUS]: throughput: %s', text)
+    with self.summary_writer.as_default():
+      for name, value in values.items():
+        tf.summary.scalar(f'throughput/{name}', value, step + 1)
+    return rate
+
+
+class Executor(executors.DefaultExecutor):
+  """Pax' executor, which also keeps every checkpoint of certain steps.
+
+  Pax keeps some by the time that has passed, not by steps.
+  """
+
+  def setup(
+      self,
+      jax_task: Any,
+      job_log_dir: Any,
+      checkpointer: Any,
+      *args: Any,
+      **kwargs: Any,
+  ) -> None:
+    # Pax does not pass this option of orbax on.
+    manager = checkpointer.checkpoint_manager._manager
+    manager._options.keep_period = jax_task.train.keep_every_steps
+    super().setup(jax_task, job_log_dir, checkpointer, *args, **kwargs)
+
+
+def _local(value: Any) -> np.ndarray:
+  """Returns a value that all devices have."""
+  value = jax.tree_util.tree_leaves(value)[0]
+  return np.asarray(getattr(value, 'addressable_data', lambda _: value)(0))

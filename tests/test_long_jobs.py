@@ -1,0 +1,239 @@
+"""Jobs that are stopped, diverge, accumulate gradients and keep checkpoints."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import jax
+from jax import numpy as jnp
+import numpy as np
+import optax
+import pax_jobs
+from pax_softmoe import experiments
+from pax_softmoe import optimizers
+from praxis import pax_fiddle
+from praxis import schedules
+import pytest
+
+NAME = 'SoftMoEFashionMnist'
+SETTINGS = {**pax_jobs.TINY, 'NUM_EXPERTS': 4}
+STATE = dict(
+    SAVE_INTERVAL_STEPS=5,
+    SAVE_MAX_TO_KEEP=1,
+    SAVE_KEEP_EVERY_STEPS=10,
+    ACCUMULATE_STEPS=2,
+    EMA_DECAY=0.9,
+    MIXUP=0.5,
+)
+
+
+def flags(**settings):
+  return [f'--set={k}={v}' for k, v in {**SETTINGS, **settings}.items()]
+
+
+def checkpoints(job):
+  return sorted(
+      int(p.name.removeprefix('checkpoint_'))
+      for p in (job / 'checkpoints').iterdir()
+  )
+
+
+@pytest.fixture(name='job', scope='module')
+def _job(tmp_path_factory) -> pathlib.Path:
+  """A finished job with every setting that changes the train state."""
+  folder = tmp_path_factory.mktemp('jobs') / 'job'
+  settings = flags(**STATE)
+  pax_jobs.softmoe('train', NAME, f'--job_dir={folder}', '--json', *settings)
+  return folder
+
+
+@pytest.mark.slow
+def test_last_checkpoint_and_multiples_are_kept(job):
+  assert checkpoints(job) == [0, 10, 20, 30]
+
+
+@pytest.mark.slow
+def test_throughput_is_in_the_log_and_in_tensorboard(job):
+  summaries = job / 'summaries/train'
+  for name in ('images_per_second', 'data_wait', 'skipped_steps'):
+    values = pax_jobs.scalars(summaries, f'throughput/{name}')
+    # Not of the first ten steps, which compile.
+    assert sorted(values) == [20, 30], name
+  assert set(
+      pax_jobs.scalars(summaries, 'throughput/skipped_steps').values()
+  ) == {0}
+  shares = pax_jobs.scalars(summaries, 'throughput/data_wait').values()
+  assert all(0 < share <= 1 for share in shares)
+  assert not pax_jobs.scalars(summaries, 'throughput/mfu')
+  log = (job / 'pax.log').read_text()
+  rates = pax_jobs.scalars(summaries, 'throughput/images_per_second')
+  logged = re.findall(r'throughput: images_per_second=(\S+)', log)
+  assert [float(x) for x in logged] == pytest.approx(
+      [rates[20], rates[30]], rel=1e-3
+  )
+
+
+@pytest.mark.slow
+def test_evaluation_is_of_the_moving_average(job):
+  """Pax' own evaluation takes the average, that of the weights differs."""
+  settings = {**SETTINGS, **STATE}
+  config = pax_jobs.as_config(NAME, **settings)
+  done = pax_jobs.run(
+      'paxml.main', config, f'--job_log_dir={job}', '--mode=eval'
+  )
+  (job / 'eval.log').write_text(done.stderr + done.stdout)
+  got = pax_jobs.read_log(job / 'eval.log').evaluation['loss']
+  want = pax_jobs.read_log(job / 'pax.log').evaluation['loss']
+  assert got == pytest.approx(want, rel=1e-5)
+  raw = json.loads(pax_jobs.softmoe('evaluate', job, '--json').stdout)['loss']
+  assert abs(raw - want) > 1e-3
+
+
+@pytest.mark.slow
+def test_job_ends_on_sigterm_with_a_checkpoint_and_goes_on(tmp_path):
+  job = tmp_path / 'job'
+  job.mkdir()
+  (job / 'pax.log').touch()
+  command = [
+      'train',
+      NAME,
+      f'--job_dir={job}',
+      *flags(SAVE_INTERVAL_STEPS=1000),
+  ]
+  slow = [*command, '--set=NUM_TRAIN_STEPS=100000']
+  child = subprocess.Popen(
+      [sys.executable, '-m', 'pax_softmoe.tools', *slow],
+      env=pax_jobs.environment(),
+  )
+  try:
+    pax_jobs.wait_for_step(child, job / 'pax.log', step=12)
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.wait(pax_jobs.TIMEOUT_SECONDS) == 128 + signal.SIGTERM
+  finally:
+    if child.poll() is None:
+      child.kill()
+      child.wait()
+  _, last = checkpoints(job)
+  assert last >= 12 and last % 1000
+  assert last == pax_jobs.read_log(job / 'pax.log').step
+  (job / 'pax.log').unlink()
+  pax_jobs.softmoe(*command, f'--set=NUM_TRAIN_STEPS={last + 20}')
+  text = (job / 'pax.log').read_text()
+  steps = re.findall(r'step_i: (\d+), training loss', text)
+  assert [int(s) for s in steps] == list(range(last + 1, last + 21))
+
+
+def test_job_ends_after_too_many_skipped_steps(tmp_path):
+  settings = flags(SKIP_STEP_GRADIENT_NORM=1e-9, MAX_SKIPPED_STEPS=6)
+  done = pax_jobs.softmoe(
+      'train', NAME, f'--job_dir={tmp_path}', *settings, check=False
+  )
+  assert done.returncode == 1
+  (line,) = [l for l in done.stderr.splitlines() if l.startswith('softmoe')]
+  assert 'step 5: the gradients of 6 steps in a row were not finite' in line
+  assert 'lower LEARNING_RATE' in line
+  log = (tmp_path / 'pax.log').read_text()
+  assert 'Step 0 was skipped because of its gradient, 1 in a row' in log
+  assert checkpoints(tmp_path) == [0]
+
+
+VARIABLES = {'w': jnp.array([[1.0, -2.0], [0.5, 4.0]]), 'b': jnp.array([3.0])}
+
+
+def accumulator(**fields):
+  template = pax_fiddle.Config(
+      optimizers.AdamW,
+      learning_rate=0.1,
+      lr_schedule=pax_fiddle.Config(
+          schedules.Linear, start=(0, 1.0), limit=(40, 0.0)
+      ),
+      weight_decays=(('w', 0.5),),
+      clip_gradient_norm_to_value=1.0,
+  )
+  if not fields:
+    return template.Instantiate()
+  return pax_fiddle.Config(
+      optimizers.Accumulator,
+      optimizer_tpl=template,
+      learning_rate=0.1,
+      lr_schedule=template.lr_schedule.clone(),
+      **fields,
+  ).Instantiate()
+
+
+def clip(gradients, norm):
+  scale = min(1.0, norm / optax.global_norm(gradients))
+  return jax.tree_util.tree_map(lambda g: g * scale, gradients)
+
+
+@pytest.mark.parametrize('size', [0.05, 10.0])  # Below and above the clipping.
+@pytest.mark.parametrize('k', [2, 4])
+def test_k_accumulated_batches_equal_one_of_k_times_the_size(k, size):
+  rng = np.random.RandomState(0)
+  draw = lambda: jax.tree_util.tree_map(
+      lambda x: jnp.asarray(size * rng.randn(*x.shape), jnp.float32), VARIABLES
+  )
+  batches = [[draw() for _ in range(k)] for _ in range(3)]
+  tx = accumulator(num_sub_batches=k).get_grad_transformation()
+  got, state = VARIABLES, tx.init(VARIABLES)
+  for batch in batches:
+    for gradients in batch:
+      before = got
+      updates, state = tx.update(gradients, state, got)
+      got = optax.apply_updates(got, updates)
+      if gradients is not batch[-1]:
+        assert all((got[n] == before[n]).all() for n in got)
+  # optax on the mean gradients, with the rate of the step of the first batch.
+  rate = lambda update: 0.1 * (1 - update * k / 40)
+  reference = optax.chain(
+      optax.clip_by_global_norm(1.0),
+      optax.scale_by_adam(0.9, 0.999, 1e-8),
+      optax.add_decayed_weights(0.5, mask={'w': True, 'b': False}),
+      optax.scale_by_learning_rate(rate),
+  )
+  want, state = VARIABLES, reference.init(VARIABLES)
+  for batch in batches:
+    mean = jax.tree_util.tree_map(lambda *g: sum(g) / k, *batch)
+    updates, state = reference.update(mean, state, want)
+    want = optax.apply_updates(want, updates)
+  for name in want:
+    np.testing.assert_allclose(got[name], want[name], rtol=1e-5)
+
+
+def test_settings_reach_the_task():
+  config = experiments.SoftMoEFashionMnist.as_config(
+      SKIP_STEP_GRADIENT_NORM=5.0, EMA_DECAY=0.99, SAVE_MAX_TO_KEEP=7
+  )
+  train = config.task.train
+  assert train.learner.skip_step_gradient_norm_value == 5
+  assert train.learner.optimizer.ema_decay == 0.99
+  assert train.eval_use_ema_states
+  assert train.save_max_to_keep == 7
+  assert train.flop_per_image > 0
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (
+            dict(ACCUMULATE_STEPS=0),
+            'ACCUMULATE_STEPS is 0; set it to 1 or more',
+        ),
+        (dict(SAVE_MAX_TO_KEEP=0), 'SAVE_MAX_TO_KEEP is 0; set it to 1'),
+        (
+            dict(EMA_DECAY=1.0),
+            'EMA_DECAY is 1.0; set it to 0 for none, or below',
+        ),
+        (
+            dict(SAVE_KEEP_EVERY_STEPS=700),
+            'checkpoints are saved every 500 steps; set it to a multiple',
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+  with pytest.raises(ValueError, match=message):
+    experiments.SoftMoEFashionMnist.as_config(**settings)

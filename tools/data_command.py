@@ -1,0 +1,90 @@
+"""Writes images as sharded TFRecords, as DATA_DIR takes them.
+
+  softmoe data ~/photos --output=/tmp/photos --validation_fraction=0.1
+  softmoe data labels.csv --output=/tmp/tagged
+  softmoe data tfds:cifar10 --output=/tmp/cifar10
+
+A folder has a sub-folder of images for each class, maybe below folders train,
+validation and test. A CSV file has the columns path, label (several with ';'
+between) and, if wanted, split. The output has a manifest.json with counts,
+classes and checksums; nothing is written if an image cannot be read.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from rich import console as rich_console
+from rich import progress as rich_progress
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument('source', help='folder of images, CSV file, or tfds:NAME')
+  parser.add_argument(
+      '--output', required=True, metavar='DIR', help='folder to make'
+  )
+  parser.add_argument(
+      '--validation_fraction',
+      type=float,
+      default=0.0,
+      metavar='F',
+      help='share of the training images to hold out, chosen by their names',
+  )
+  parser.add_argument(
+      '--images_per_shard',
+      type=int,
+      default=1000,
+      metavar='N',
+      help='images of a file (default: 1000)',
+  )
+  parser.add_argument(
+      '--skip_bad',
+      action='store_true',
+      help='leave out unreadable images and list them in skipped.csv',
+  )
+  parser.add_argument('--json', action='store_true', help='print the manifest')
+
+
+def run(arguments: argparse.Namespace) -> int:
+  # Takes seconds: they load TensorFlow.
+  from pax_softmoe.data import listing
+  from pax_softmoe.data import writing
+
+  # A URL of a bucket stays as it is.
+  output = arguments.output
+  if '://' not in output:
+    output = pathlib.Path(output).expanduser().absolute()
+  found = listing.find(arguments.source, arguments.validation_fraction)
+  err = rich_console.Console(stderr=True)
+  try:
+    with rich_progress.Progress(console=err) as bar:
+      task = bar.add_task('images', total=sum(found.sizes.values()))
+      made = writing.write(
+          found,
+          output,
+          source=arguments.source,
+          images_per_shard=arguments.images_per_shard,
+          skip_bad=arguments.skip_bad,
+          progress=lambda: bar.advance(task),
+      )
+  except writing.BadImagesError as error:
+    for image in error.images:
+      print(f'{image.name}: {image.reason}', file=sys.stderr)
+    raise
+  if arguments.json:
+    print(json.dumps(made))
+    return 0
+  for split, of in made['splits'].items():
+    print(f'{split:12} {of["examples"]} images in {len(of["files"])} files')
+  print(f'classes      {len(made["classes"])}')
+  skipped = sum(found.sizes.values()) - sum(
+      of['examples'] for of in made['splits'].values()
+  )
+  if skipped:
+    print(f'left out     {skipped}, see {writing.SKIPPED_NAME}')
+  print(
+      'train on it  softmoe train EXPERIMENT --set'
+      f' DATA_DIR={output} --set NUM_CLASSES={len(made["classes"])}'
+  )
+  return 0
