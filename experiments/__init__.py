@@ -439,7 +439,7 @@ class TokensChoiceB16ImageNet21k(
 class ExpertsChoiceB16ImageNet21k(
     sizes.B, routers.ExpertsChoice, recipes.ImageNet21k
 ):
-  """Experts Choice B/16 beside `SoftMoEB16ImageNet21k`, as many slots."""
+  """Experts Choice B/16 with the experts of `SoftMoEB16ImageNet21k`."""
 
   PATCH_SIZE = 16
   NUM_EXPERTS = 128

@@ -40,9 +40,9 @@ class LongJobSettings(LongJob):
   # steps are of batches.
   ACCUMULATE_STEPS: int = 1
 
-  # Of a moving average of the weights; 0 for none. Evaluations in training and
-  # those of `paxml.main --mode=eval` are of the average; commands that read
-  # weights by themselves, as `softmoe evaluate` and `export`, take the weights.
+  # Of a moving average of the weights; 0 for none. Evaluations in training are
+  # of the average; commands that read a checkpoint, as `softmoe evaluate` and
+  # `softmoe export`, take the weights.
   EMA_DECAY: float = 0.0
 
   def train_settings(

@@ -217,8 +217,12 @@ def test_command_writes_the_tuned_job(tmp_path, capsys):
   written = json.loads(capsys.readouterr().out)
   assert written['job_dir'] == 'gs://b/jobs/softmoes16-2xv4-128'
   assert written['flags'] == [
-      '--fdl=config:pax_softmoe.experiments.SoftMoES16.as_config('
-      "SLICE='2xv4-128', DATA_DIR='gs://b/images', SEED=3)"
+      (
+          '--fdl=config:pax_softmoe.experiments.SoftMoES16.as_config('
+          "SLICE='2xv4-128', DATA_DIR='gs://b/images', SEED=3)"
+      ),
+      '--jax_fully_async_checkpoint',
+      '--exit_after_ondemand_checkpoint',
   ]
   text = (folder / 'create.sh').read_text()
   assert '\nACCELERATOR=v4-128\nSLICES=2\nZONE=z\n' in text

@@ -78,19 +78,11 @@ def test_throughput_is_in_the_log_and_in_tensorboard(job):
 
 
 @pytest.mark.slow
-def test_evaluation_is_of_the_moving_average(job):
-  """Pax' own evaluation takes the average, that of the weights differs."""
-  settings = {**SETTINGS, **STATE}
-  config = pax_jobs.as_config(NAME, **settings)
-  done = pax_jobs.run(
-      'paxml.main', config, f'--job_log_dir={job}', '--mode=eval'
-  )
-  (job / 'eval.log').write_text(done.stderr + done.stdout)
-  got = pax_jobs.read_log(job / 'eval.log').evaluation['loss']
+def test_evaluation_in_training_is_of_the_moving_average(job):
   want = pax_jobs.read_log(job / 'pax.log').evaluation['loss']
-  assert got == pytest.approx(want, rel=1e-5)
   raw = json.loads(pax_jobs.softmoe('evaluate', job, '--json').stdout)['loss']
-  assert abs(raw - want) > 1e-3
+  # The average lags behind weights that still improve.
+  assert raw + 1e-3 < want
 
 
 @pytest.mark.slow

@@ -57,8 +57,9 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
     seed = tf.random.experimental.stateless_fold_in(
         tf.constant(self._seed, tf.int32), tf.cast(position, tf.int32)
     )
-    image = image_ops.decode(example['image'], self._image_shape[-1])
-    image = image_ops.apply_ops(image, self._ops, seed)
+    image = image_ops.decode_and_apply(
+        example['image'], self._image_shape[-1], self._ops, seed
+    )
     image = tf.ensure_shape(tf.cast(image, tf.float32), self._image_shape)
     return NestedMap(
         image=image,

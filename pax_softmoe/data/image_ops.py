@@ -47,6 +47,39 @@ def apply_ops(
   return image
 
 
+def decode_and_apply(
+    encoded: tf.Tensor,
+    channels: int,
+    ops: Sequence[ImageOp],
+    seed: tf.Tensor,
+) -> tf.Tensor:
+  """Returns `apply_ops` of what `decode` gives.
+
+  Of a JPEG whose first operation is an `InceptionCrop` only the crop is decoded,
+  as in the official code. The pixels are the same, but that colours of lower
+  resolution, as most JPEGs have, are not interpolated across the crop's edge.
+
+  Args:
+    encoded: [] string, see `decode`.
+    channels: see `decode`.
+    ops: in order.
+    seed: [2] int32.
+  """
+  first = ops[0] if ops else None
+  if not isinstance(first, InceptionCrop):
+    return apply_ops(decode(encoded, channels), ops, seed)
+
+  def crop(image: tf.Tensor | None, seed: tf.Tensor) -> tf.Tensor:
+    del image
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: first.of_jpeg(encoded, channels, seed),
+        lambda: first(decode(encoded, channels), seed),
+    )
+
+  return apply_ops(None, (crop, *ops[1:]), seed)
+
+
 def _check_positive(op: ImageOp, field: str) -> None:
   value = getattr(op, field)
   if value < 1:
@@ -81,8 +114,28 @@ class InceptionCrop:
       raise ValueError(f'{self}: area must be 0 < low <= high <= 1')
 
   def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    begin, extent = self._rectangle(tf.shape(image), seed)
+    channels = image.shape[-1]
+    image = tf.slice(image, begin, extent)
+    image.set_shape([None, None, channels])  # The slice forgets c.
+    return _resize(image, self.size, self.size, 'bilinear')
+
+  def of_jpeg(
+      self, encoded: tf.Tensor, channels: int, seed: tf.Tensor
+  ) -> tf.Tensor:
+    """Returns the crop of an encoded JPEG; see `decode_and_apply`."""
+    shape = tf.io.extract_jpeg_shape(encoded)
+    begin, extent = self._rectangle(shape, seed)
+    window = tf.concat([begin[:2], extent[:2]], axis=0)
+    image = tf.io.decode_and_crop_jpeg(encoded, window, channels)
+    return _resize(image, self.size, self.size, 'bilinear')
+
+  def _rectangle(
+      self, shape: tf.Tensor, seed: tf.Tensor
+  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns its place and size, as `tf.slice` takes them."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
+        shape,
         tf.zeros([0, 0, 4], tf.float32),
         seed,
         min_object_covered=0.0,
@@ -90,10 +143,7 @@ class InceptionCrop:
         area_range=self.area,
         use_image_if_no_bounding_boxes=True,
     )
-    channels = image.shape[-1]
-    image = tf.slice(image, begin, extent)
-    image.set_shape([None, None, channels])  # The slice forgets c.
-    return _resize(image, self.size, self.size, 'bilinear')
+    return begin, extent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,6 +121,31 @@ def test_inception_crop_covers_fractions_within_its_area():
   assert 0.4 < max(fractions) < 0.52
 
 
+def whole_jpeg(image):
+  return tf.io.encode_jpeg(image, chroma_downsampling=False)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize(
+    'encode', [whole_jpeg, tf.io.encode_jpeg, tf.io.encode_png]
+)
+def test_crop_of_a_file_equals_crop_of_its_pixels(encode, channels):
+  # Sides that are no multiples of the blocks of a JPEG.
+  image = np.random.RandomState(0).randint(0, 255, (61, 83, 3)).astype(np.uint8)
+  encoded = encode(image)
+  ops = image_ops.InceptionCrop(16), image_ops.FlipLeftRight()
+  decoded = image_ops.decode(encoded, channels)
+  for seed in SEEDS[:20]:
+    got = image_ops.decode_and_apply(encoded, channels, ops, seed)
+    want = image_ops.apply_ops(decoded, ops, seed)
+    assert got.shape == (16, 16, channels)
+    if encode is tf.io.encode_jpeg and channels == 3:
+      # Colours of half the resolution end at the crop, where a small one is
+      # enlarged by up to a few pixels.
+      got, want = got[6:-6, 6:-6], want[6:-6, 6:-6]
+    np.testing.assert_array_equal(got, want)
+
+
 def test_resize_small_averages_and_keeps_the_aspect_ratio():
   image = grey([[0, 2, 10, 10, 0, 0], [4, 6, 10, 10, 0, 40]])
   result = image_ops.ResizeSmall(1)(image, SEED)
