@@ -238,6 +238,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
           label=row['experiment'].removesuffix('FashionMnist'),
       )
     axis.set_xlabel(title)
+    axis.locator_params(axis='x', nbins=5)
     axis.set_xlim(0, 1.08 * max(map(cost, rows)))
     axis.grid(alpha=0.3)
   axes[0].set_ylabel('test accuracy, %')
