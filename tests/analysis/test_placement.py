@@ -42,7 +42,7 @@ def test_activations_of_16_images_a_chip(flagship):
       ),
       'tokens': ((4096, 256, 1280), f'{batch}, -, -', tokens * 1280 * 2),
       'attention/queries': (
-          (4096, 16, 256, 80),
+          (4096, 16, 80, 256),
           f'{batch}, -, -, -',
           tokens * 1280 * 2,
       ),
