@@ -14,22 +14,13 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 import numpy as np
+from pax_jobs import TINY
 from pax_softmoe import experiments
 from pax_softmoe.analysis import train_step
 from pax_softmoe.models import inference
 from paxml import checkpoint_types
 from paxml import checkpoints
 
-TINY = dict(
-    PATCH_SIZE=7,
-    MODEL_DIMS=16,
-    HIDDEN_DIMS=32,
-    NUM_HEADS=2,
-    NUM_LAYERS=2,
-    NUM_TRAIN_STEPS=30,
-    WARMUP_STEPS=5,
-    COOLDOWN_STEPS=10,
-)
 NAME = 'SoftMoEFashionMnist'
 EXPERTS = 4
 

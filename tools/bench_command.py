@@ -12,10 +12,10 @@ With --parts plain, the Soft MoE layer and a plain formulation of it on JAX's
 defaults take turns, each in a process of its own; ours is without XLA's thunk
 runtime (--xla_cpu_use_thunk_runtime=false), whose products of matrices are slow.
 
-All other systems take turns in one child process, which keeps freed memory instead of
-giving it back to the system (MALLOC_MMAP_MAX_, MALLOC_TRIM_THRESHOLD_ and
-MALLOC_ARENA_MAX, unless you set them). Each turn gives a ratio to the dense
-system; shown are median, least and greatest.
+All other systems take turns in one child process, which keeps freed memory
+instead of giving it back to the system (MALLOC_MMAP_MAX_,
+MALLOC_TRIM_THRESHOLD_ and MALLOC_ARENA_MAX, unless you set them). Each turn
+gives a ratio to the dense system; shown are median, least and greatest.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from typing import Any
 from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
+from pax_softmoe.tools import tables
 
 _SHAPE = {
     'batch': (16, 'images'),
@@ -124,10 +125,7 @@ def _against_plain(
 
 
 def _print(result: dict[str, Any]) -> None:
-  from rich import console
-  from rich import table as rich_table
-
-  table = rich_table.Table(box=None, pad_edge=False, header_style='bold')
+  table = tables.new()
   for title in ('what', 'router', 'ms', 'times dense', 'least', 'greatest'):
     table.add_column(title, justify='left' if title == 'router' else 'right')
   for part in ('layer', 'model'):
@@ -145,7 +143,7 @@ def _print(result: dict[str, Any]) -> None:
             *(f'{ratios[k]:.2f}' for k in ('median', 'min', 'max')),
         )
   if table.rows:
-    console.Console(width=max(100, console.Console().width)).print(table)
+    tables.show(table, 100)
     print(f'\nmedians of {result["rounds"]} turns on {result["device"]}')
   for which, row in result.get('plain', {}).items():
     ms, speedup = row['ms'], row['speedup']

@@ -147,20 +147,23 @@ class Turns:
     return json.loads(line)
 
 
+def _find(function: str) -> Callable[..., Any]:
+  """Returns the function 'MODULE:NAME'."""
+  module, _, name = function.partition(':')
+  return getattr(importlib.import_module(module), name)
+
+
 def _take_turns(function: str, arguments: str) -> None:
   """Answers every line of stdin, in the child."""
-  module, _, name = function.partition(':')
-  turn = getattr(importlib.import_module(module), name)(**json.loads(arguments))
+  turn = _find(function)(**json.loads(arguments))
   for _ in sys.stdin:
     print(json.dumps(turn()), flush=True)
 
 
 def _answer(function: str, arguments: str) -> dict[str, Any]:
   """Returns what `call` reads, in the child."""
-  module, _, name = function.partition(':')
   try:
-    made = getattr(importlib.import_module(module), name)
-    return {'result': made(**json.loads(arguments))}
+    return {'result': _find(function)(**json.loads(arguments))}
   except (ValueError, OSError) as error:
     return {'error': str(error)}
 

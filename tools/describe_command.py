@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,10 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
   experiment = cls.with_settings(**settings)()
   from pax_softmoe.analysis import model_size
   from pax_softmoe.analysis import placement
-
-  facts = model_size.describe(experiment)
   from pax_softmoe.experiments import stored
 
+  facts = model_size.describe(experiment)
   tuned = experiment.SLICE and stored.find(cls, experiment.SLICE)
   facts['mesh'] = list(experiment.mesh_shape())
   facts['sharding'] = experiment.SHARDING
@@ -97,10 +97,7 @@ def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
 
 def _print_arrays(title: str, arrays: Sequence[Any]) -> None:
   """Prints a table of `placement.Array`s."""
-  from rich import console
-  from rich import table as rich_table
-
-  table = rich_table.Table(box=None, pad_edge=False, header_style='bold')
+  table = tables.new()
   for column in (title, 'shape', 'split over', 'MiB a device'):
     table.add_column(column, no_wrap=True)
   for array in arrays:
@@ -110,4 +107,4 @@ def _print_arrays(title: str, arrays: Sequence[Any]) -> None:
         array.split_text(),
         f'{array.bytes_per_device / 2**20:,.2f}',
     )
-  console.Console(width=max(110, console.Console().width)).print(table)
+  tables.show(table, 110)

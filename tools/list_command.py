@@ -8,6 +8,7 @@ import argparse
 import json
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import tables
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
   if arguments.json:
     print(json.dumps(rows))
     return 0
-  from rich import console
-  from rich import table as rich_table
-
-  table = rich_table.Table(box=None, pad_edge=False, header_style='bold')
+  table = tables.new()
   table.add_column('experiment', no_wrap=True)
   for title in (
       'parameters',
@@ -47,5 +45,5 @@ def run(arguments: argparse.Namespace) -> int:
         str(row['num_experts'] if row['moe_layers'] else ''),
         str(row['slots_per_expert'] or ''),
     )
-  console.Console(width=max(100, console.Console().width)).print(table)
+  tables.show(table, 100)
   return 0

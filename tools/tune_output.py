@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import shlex
 from typing import Any
 
+from pax_softmoe.tools import tables
+
 
 def print_result(result: Mapping[str, Any]) -> None:
   """Prints the ranked table, what to paste, and what it all rests on."""
@@ -44,12 +46,9 @@ def print_command(environment: Mapping[str, str], flag: str) -> None:
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
   """Prints rows of cells by title."""
-  from rich import console
-  from rich import table as rich_table
-
-  table = rich_table.Table(box=None, pad_edge=False, header_style='bold')
+  table = tables.new()
   for title in rows[0] if rows else ('nothing in common',):
     table.add_column(title, no_wrap=title != 'verdict')
   for row in rows:
     table.add_row(*row.values())
-  console.Console(width=max(200, console.Console().width)).print(table)
+  tables.show(table, 200)
