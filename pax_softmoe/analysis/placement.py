@@ -97,8 +97,8 @@ def activations(experiment: Any) -> list[Array]:
       ('image', 'bxxx', (b, size, size, channels), jnp.float32),
       ('tokens', 'bnd', (b, n, d), compute),
       # In the notation of the layer: tokens are letter m where they are keys.
-      ('attention/queries', 'bakn', (b, heads, d // heads, n), compute),
-      ('attention/scores', 'bamn', (b, heads, n, n), jnp.float32),
+      ('attention/queries', 'abkn', (heads, b, d // heads, n), compute),
+      ('attention/scores', 'abmn', (heads, b, n, n), jnp.float32),
   ]
   num_moe = experiment.num_moe_layers()
   if num_moe < experiment.NUM_LAYERS:

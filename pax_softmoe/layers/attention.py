@@ -1,6 +1,6 @@
 """Self-attention with normalized queries and keys.
 
-Letters: B batch, N tokens (M of keys), D model dims, A heads, K dims per head.
+Letters: A heads, B batch, N tokens (M of keys), D model dims, K dims per head.
 """
 
 import math
@@ -27,7 +27,7 @@ class SelfAttention(base_layer.BaseLayer):
   mean is taken from the weights instead: the mean over head dims of `x W + b`
   is `x mean(W) + mean(b)`, and weights are far smaller than activations.
 
-  All tensors are head-major with tokens last, `bakn`, from the projections on:
+  All tensors have heads first and tokens last, `abkn`, from the projections on:
   the products then need no transposes on TPU, and heads of 80 dims no padding.
 
   Attributes:
@@ -58,11 +58,11 @@ class SelfAttention(base_layer.BaseLayer):
 
     Attributes:
       bnd: tokens, in and out.
-      bakn: queries, keys, values and what is read from the values.
+      abkn: queries, keys, values and what is read from the values.
     """
 
     bnd: SplitDimsMapping = None
-    bakn: SplitDimsMapping = None
+    abkn: SplitDimsMapping = None
 
   def setup(self) -> None:
     if self.num_heads < 1 or self.input_dims % self.num_heads:
@@ -95,13 +95,13 @@ class SelfAttention(base_layer.BaseLayer):
     )
 
   def _project(self, inputs: JTensor, name: str) -> JTensor:
-    """Returns [B, A, K, N] of inputs [B, N, D], with mean 0 if normalized."""
+    """Returns [A, B, K, N] of inputs [B, N, D], with mean 0 if normalized."""
     weights = getattr(self.theta, 'w' + name)
     bias = getattr(self.theta, 'b' + name)
     if self.qk_norm and name != 'v':
       weights, bias = _center(weights), _center(bias)
-    x = jnp.einsum('bnd,dak->bakn', inputs, weights) + bias[:, :, None]
-    split = self.activation_split_dims_mapping.bakn
+    x = jnp.einsum('bnd,dak->abkn', inputs, weights) + bias[:, None, :, None]
+    split = self.activation_split_dims_mapping.abkn
     return base_layer.maybe_shard(x, split, self.mesh_axis_names)
 
   def __call__(self, inputs: JTensor) -> JTensor:
@@ -124,8 +124,8 @@ class SelfAttention(base_layer.BaseLayer):
     else:
       k *= scale
     context = attend(q, k, v)
-    context = base_layer.maybe_shard(context, ap.bakn, self.mesh_axis_names)
-    outputs = jnp.einsum('bakn,akd->bnd', context, self.theta.wo)
+    context = base_layer.maybe_shard(context, ap.abkn, self.mesh_axis_names)
+    outputs = jnp.einsum('abkn,akd->bnd', context, self.theta.wo)
     outputs += self.theta.bo
     return base_layer.maybe_shard(outputs, ap.bnd, self.mesh_axis_names)
 
@@ -138,7 +138,7 @@ def _center(x: JTensor) -> JTensor:
 
 
 def _to_unit_variance(x: JTensor, scale: JTensor | float = 1.0) -> JTensor:
-  """Returns [B, A, K, N] of mean 0 over K brought to variance 1, and scaled."""
+  """Returns [A, B, K, N] of mean 0 over K brought to variance 1, and scaled."""
   squares = jnp.square(x.astype(jnp.float32))
   root = jax.lax.rsqrt(jnp.mean(squares, axis=2, keepdims=True) + _NORM_EPSILON)
   return (x.astype(jnp.float32) * root * scale).astype(x.dtype)
@@ -153,19 +153,19 @@ def attend(q: JTensor, k: JTensor, v: JTensor) -> JTensor:
   autodiff would keep, and never kept.
 
   Args:
-    q: [B, A, K, N] queries, scaled.
-    k: [B, A, K, M] keys.
-    v: [B, A, K, M] values.
+    q: [A, B, K, N] queries, scaled.
+    k: [A, B, K, M] keys.
+    v: [A, B, K, M] values.
 
   Returns:
-    [B, A, K, N] in the dtype of `v`; softmax and sums are in float32.
+    [A, B, K, N] in the dtype of `v`; softmax and sums are in float32.
   """
   return _attend_forward(q, k, v)[0]
 
 
 def _scores(q: JTensor, k: JTensor) -> JTensor:
   # Keys before queries: a sum over keys then stays within a lane of the TPU.
-  return jnp.einsum('bakn,bakm->bamn', q, k, preferred_element_type=jnp.float32)
+  return jnp.einsum('abkn,abkm->abmn', q, k, preferred_element_type=jnp.float32)
 
 
 def _attend_forward(q, k, v):
@@ -175,7 +175,7 @@ def _attend_forward(q, k, v):
   # A row of ones among the values makes the product sum the weights as well.
   ones = jnp.ones_like(v[:, :, :1])
   read = jnp.einsum(
-      'bamn,bakm->bakn',
+      'abmn,abkm->abkn',
       weights,
       jnp.concatenate([v, ones], axis=2),
       preferred_element_type=jnp.float32,
@@ -201,9 +201,9 @@ def _attend_backward(residuals, gradient):
   )
   by_score = (weights * (by_weight - mean)).astype(v.dtype)
   return (
-      jnp.einsum('bamn,bakm->bakn', by_score, k),
-      jnp.einsum('bamn,bakn->bakm', by_score, q),
-      jnp.einsum('bamn,bakn->bakm', weights.astype(v.dtype), gradient),
+      jnp.einsum('abmn,abkm->abkn', by_score, k),
+      jnp.einsum('abmn,abkn->abkm', by_score, q),
+      jnp.einsum('abmn,abkn->abkm', weights.astype(v.dtype), gradient),
   )
 
 

@@ -42,13 +42,13 @@ def test_activations_of_16_images_a_chip(flagship):
       ),
       'tokens': ((4096, 256, 1280), f'{batch}, -, -', tokens * 1280 * 2),
       'attention/queries': (
-          (4096, 16, 80, 256),
-          f'{batch}, -, -, -',
+          (16, 4096, 80, 256),
+          f'-, {batch}, -, -',
           tokens * 1280 * 2,
       ),
       'attention/scores': (
-          (4096, 16, 256, 256),
-          f'{batch}, -, -, -',
+          (16, 4096, 256, 256),
+          f'-, {batch}, -, -',
           16 * 16 * 256 * 256 * 4,
       ),
       'feed_forward/hidden': (
