@@ -5,7 +5,8 @@
 2. Low effort tells memory and exchanges of as many as time allows, first the
    fastest of each kind (mesh, preset and remat policy), then the others.
 3. Full effort tells the cycles of the finalists, one of each kind. One that
-   does not fit or fails makes room for the next.
+   does not fit or fails makes room for the next. Points that are no more than
+   the finalists go there at once.
 
 Cycles of low effort are about three times too high, so points of stages 2 and
 3 are never ranked among each other.
@@ -77,7 +78,10 @@ class Sweep:
     self._low_seconds = []
     self.done = 0
     self.candidates = trials_lib.candidates(trials)
-    self.planned = len(self.candidates) + self._finalists
+    self._all_are_finalists = len(self.candidates) <= self._finalists
+    self.planned = len(self.candidates)
+    if not self._all_are_finalists:
+      self.planned += self._finalists
 
   @property
   def seconds_left(self) -> float:
@@ -91,6 +95,10 @@ class Sweep:
 
   def run(self) -> None:
     """Compiles; what came out is in `trials`."""
+    if self._all_are_finalists:
+      self._run_all(iter(self.candidates), 'full', self._full_may_start)
+      self._show(self)
+      return
     self._run_all(iter(self.candidates), 'low', self._low_may_start)
     lows = [t for t in self.candidates if t.low]
     self.planned = len(lows) + self._finalists

@@ -59,6 +59,14 @@ def test_all_stages_of_a_sweep():
   assert [t.step_ms for t in trials] == [100, 100, 112]
 
 
+def test_few_points_are_compiled_in_full_at_once():
+  trials = [trial(mesh) for mesh in MESHES[:2]]
+  fake = FakeCompiler()
+  run(trials, fake, finalists=2)
+  assert fake.asked == [(MESHES[0], 'full'), (MESHES[1], 'full')]
+  assert [t.step_ms for t in trials] == [100, 100]
+
+
 def test_crash_is_a_result_and_another_takes_its_place():
   trials = [trial(mesh, ms=100 + i) for i, mesh in enumerate(MESHES)]
   fake = FakeCompiler({(MESHES[0], 'full'): RuntimeError('crashed')})
@@ -76,7 +84,7 @@ def test_point_out_of_memory_is_no_finalist_and_ranks_last():
   trials = [trial(mesh, ms=100 + i) for i, mesh in enumerate(MESHES)]
   big = {'status': 'out of memory', 'hbm_gib': 40.0, 'excess_gib': 9.25}
   fake = FakeCompiler({(MESHES[0], 'low'): big})
-  run(trials, fake, finalists=3, workers=2)
+  run(trials, fake, finalists=2, workers=2)
   assert (MESHES[0], 'full') not in fake.asked
   assert trials_lib.ranked(trials)[-1] is trials[0]
 
