@@ -10,7 +10,15 @@ import pytest
 import tensorflow as tf
 
 SEEDS = [tf.constant([7, n], tf.int32) for n in range(40)]
-SEED = SEEDS[0]
+# What chance decides of an operation.
+CHANCES = [
+    rand_augment.Chance(
+        tf.constant((-1.0) ** n),
+        tf.unstack(tf.random.stateless_uniform([2], seed)),
+    )
+    for n, seed in enumerate(SEEDS)
+]
+CHANCE = CHANCES[0]
 PHOTO = np.random.RandomState(0).randint(30, 200, (24, 31, 3)).astype(np.uint8)
 
 
@@ -34,7 +42,7 @@ PILLOW = {
 @pytest.mark.parametrize('level', [0.3, 1.0, 2.0])
 @pytest.mark.parametrize('name', PILLOW)
 def test_operation_equals_pillow(name, level):
-  got = rand_augment.OPS[name](tf.constant(PHOTO), level, SEED)
+  got = rand_augment.OPS[name](tf.constant(PHOTO), level, CHANCE)
   want = np.asarray(PILLOW[name](Image.fromarray(PHOTO), level))
   assert got.dtype == tf.uint8
   # Grey levels and averages are cut off here and rounded there, and the factor
@@ -49,8 +57,27 @@ def grey(rows):
   return tf.constant(np.array(rows, np.uint8)[..., None])
 
 
-def apply(name, image, level, seed=SEED):
-  return rand_augment.OPS[name](image, level, seed).numpy()[..., 0].tolist()
+def apply(name, image, level, chance=CHANCE):
+  return rand_augment.OPS[name](image, level, chance).numpy()[..., 0].tolist()
+
+
+@pytest.mark.parametrize('name', ['Rotate', 'ShearX', 'ShearY', 'Sharpness'])
+def test_channels_do_not_mix(name):
+  """In colour, three of them are computed at once."""
+  got = rand_augment.OPS[name](tf.constant(PHOTO), 0.7, CHANCE)
+  for i in range(3):
+    channel = tf.constant(PHOTO[..., i : i + 1])
+    want = rand_augment.OPS[name](channel, 0.7, CHANCE)
+    np.testing.assert_array_equal(got[..., i], want[..., 0])
+
+
+def test_channel_of_one_value_is_neither_stretched_nor_equalized():
+  image = PHOTO.copy()
+  image[..., 1] = 77
+  for name in ('AutoContrast', 'Equalize'):
+    got = rand_augment.OPS[name](tf.constant(image), 1, CHANCE).numpy()
+    assert (got[..., 1] == 77).all()
+    assert (got[..., 0] != image[..., 0]).any()
 
 
 def test_contrast_moves_away_from_pixels_over_256():
@@ -76,7 +103,7 @@ def test_posterize_and_solarize_end_at_the_whole_image():
 
 
 def both_ways(name, image, level):
-  return {str(apply(name, image, level, seed)) for seed in SEEDS}
+  return {str(apply(name, image, level, chance)) for chance in CHANCES}
 
 
 def test_translation_by_a_pixel_either_way_fills_with_grey():
@@ -115,8 +142,9 @@ def test_rotation_by_a_right_angle_turns_about_the_centre():
 def test_cutout_covers_a_square_that_may_reach_over_the_edge():
   image = tf.zeros([9, 9, 1], tf.uint8)
   centres = set()
-  for seed in SEEDS:
-    cut = rand_augment.OPS['Cutout'](image, 0.05, seed).numpy()[..., 0] == 128
+  for chance in CHANCES:
+    cut = rand_augment.OPS['Cutout'](image, 0.05, chance)
+    cut = cut.numpy()[..., 0] == 128
     rows, columns = (np.flatnonzero(cut.any(axis)) for axis in (1, 0))
     assert cut.sum() == len(rows) * len(columns)
     assert 2 <= len(rows) <= 4 and 2 <= len(columns) <= 4
@@ -136,8 +164,8 @@ def test_every_operation_keeps_size_and_channels(channels, dtype):
   )
   image = tf.cast(PHOTO[..., :channels], dtype)
   results = {op(image, seed).numpy().tobytes() for seed in SEEDS}
-  assert op(image, SEED).shape == image.shape
-  assert op(image, SEED).dtype == tf.uint8
+  assert op(image, SEEDS[0]).shape == image.shape
+  assert op(image, SEEDS[0]).dtype == tf.uint8
   # Of 16 x 16 pairs, some of which do nothing or leave nothing of this image.
   assert len(results) > 15
   again = {op(image, seed).numpy().tobytes() for seed in SEEDS}
@@ -147,7 +175,7 @@ def test_every_operation_keeps_size_and_channels(channels, dtype):
 def test_all_operations_are_chosen_equally_often(monkeypatch):
   # Each operation leaves its number.
   ops = {
-      name: lambda image, level, seed, n=n: tf.fill(
+      name: lambda image, level, chance, n=n: tf.fill(
           tf.shape(image), tf.constant(n, tf.uint8)
       )
       for n, name in enumerate(rand_augment.OPS)
