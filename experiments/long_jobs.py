@@ -40,9 +40,9 @@ class LongJobSettings(LongJob):
   # steps are of batches.
   ACCUMULATE_STEPS: int = 1
 
-  # Of a moving average of the weights; 0 for none. Evaluations in training are
-  # of the average; commands that read a checkpoint, as `softmoe evaluate` and
-  # `softmoe export`, take the weights.
+  # Of a moving average of the weights; 0 for none. All evaluations are of the
+  # average, and it is what is taken from a checkpoint: by INIT_FROM and all
+  # commands such as `softmoe export`.
   EMA_DECAY: float = 0.0
 
   def train_settings(
@@ -60,6 +60,7 @@ class LongJobSettings(LongJob):
     # Pax would keep one every 12 hours.
     train.save_keep_interval_duration = ''
     train.eval_use_ema_states = bool(self.EMA_DECAY)
+    train.decode_use_ema_states = bool(self.EMA_DECAY)
     return train
 
   def accumulated(self, optimizer: OptimizerTpl) -> OptimizerTpl:

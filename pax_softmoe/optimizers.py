@@ -43,7 +43,8 @@ class RsqrtWithCooldown(schedules.BaseSchedule):
       raise ValueError(
           f'RsqrtWithCooldown: {self.warmup_steps} steps of warm-up and'
           f' {self.cooldown_steps} of cool-down do not fit into'
-          f' {self.total_steps} steps; lower them or train longer'
+          f' {self.total_steps} steps; lower WARMUP_STEPS and COOLDOWN_STEPS,'
+          ' or raise NUM_TRAIN_STEPS'
       )
 
   def value_at(self, step: JTensor) -> JTensor:
@@ -201,6 +202,28 @@ class Learner(learners.Learner):
 
   grad_norm_summary: bool = False
 
+  def get_grad_tx(
+      self, var_weight_hparams: base_layer.NestedWeightHParams
+  ) -> optimizers.GeneralGradientTransformation:
+    """Returns the optimizer, its state split over the mesh like its variables.
+
+    Of the stacked arrays of scanned blocks, Praxis' moving average and its
+    accumulator forget the axis of layers: each other axis would be split as the
+    one after it is, and Pax could not restore the average to evaluate it.
+
+    Args:
+      var_weight_hparams: of all variables.
+    """
+    tx = super().get_grad_tx(var_weight_hparams)
+    if self.vectorize_on_repeat_prefix:
+      return tx
+    return dataclasses.replace(
+        tx,
+        init_partition_spec=lambda variables: tx.init_partition_spec(
+            jax.tree_util.tree_map(_with_layers, variables)
+        ),
+    )
+
   def scale_gradients(
       self, raw_grads: NestedMap, *args: Any, **kwargs: Any
   ) -> tuple[NestedMap, JTensor]:
@@ -211,6 +234,17 @@ class Learner(learners.Learner):
         base_layer.SummaryType.AGGREGATE_SCALAR,
     )
     return super().scale_gradients(raw_grads, *args, **kwargs)
+
+
+def _with_layers(w: base_layer.WeightHParams) -> base_layer.WeightHParams:
+  """Returns a variable whose axis of layers, if any, is one like others."""
+  return dataclasses.replace(
+      w,
+      shape=w.full_shape,
+      tensor_split_dims_mapping=w.full_split_dims_mapping,
+      repeat_prefix=None,
+      repeat_prefix_split_dims_mapping=None,
+  )
 
 
 def _names(variables: Any) -> Any:

@@ -8,7 +8,9 @@ logits of `images()`.
 
 import json
 import pathlib
+import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import jax
@@ -20,6 +22,24 @@ from pax_softmoe.analysis import train_step
 from pax_softmoe.models import inference
 from paxml import checkpoint_types
 from paxml import checkpoints
+from paxml import tasks_lib
+
+# What a program elsewhere does; our packages cannot be imported there.
+_ELSEWHERE = """
+import json, sys
+for name in ('pax_softmoe', 'paxml', 'praxis'):
+  sys.modules[name] = None
+import numpy as np
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+serve = model.signatures['serving_default']
+pixels = np.load(sys.argv[2])
+outputs = serve(images=tf.constant(pixels, tf.float32))
+one = serve(images=tf.constant(pixels[:1], tf.float32))
+result = {name: x.numpy().tolist() for name, x in outputs.items()}
+result['one'] = one['logits'].numpy().tolist()
+print(json.dumps(result))
+"""
 
 NAME = 'SoftMoEFashionMnist'
 EXPERTS = 4
@@ -45,7 +65,7 @@ def save_job(
     seed: of the numbers.
 
   Returns:
-    The weights.
+    The weights; their moving average, if the experiment has EMA_DECAY.
   """
   rng = np.random.RandomState(seed)
   shapes = train_step.TrainStep(of, jax.devices()[:1]).state
@@ -59,6 +79,8 @@ def save_job(
       checkpoint_type=checkpoint_types.CheckpointType.GDA,
       train_state_unpadded_shape_dtype_struct=shapes,
   )
+  if tasks_lib.has_ema(of.task()):
+    state = tasks_lib.extract_ema(state)
   return jax.device_get(state.mdl_vars['params'])
 
 
@@ -66,6 +88,30 @@ def images(count: int = 3, size: int = 28, channels: int = 1) -> np.ndarray:
   """Returns [count, size, size, channels] from -1 to 1."""
   shape = [count, size, size, channels]
   return np.random.RandomState(1).uniform(-1, 1, shape).astype(np.float32)
+
+
+def serve_elsewhere(
+    saved_model: pathlib.Path, pixels: np.ndarray
+) -> dict[str, Any]:
+  """Returns what a SavedModel makes of images, in a process of TensorFlow.
+
+  Args:
+    saved_model: its folder.
+    pixels: [images, size, size, channels] from 0 to 255.
+
+  Returns:
+    Each output, and as `one` the logits of the first image alone.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / 'pixels.npy'
+    np.save(path, pixels)
+    done = subprocess.run(
+        [sys.executable, '-c', _ELSEWHERE, saved_model, path],
+        capture_output=True,
+        text=True,
+    )
+  assert done.returncode == 0, done.stderr[-2000:]
+  return json.loads(done.stdout.splitlines()[-1])
 
 
 def main(job_dir: str) -> None:

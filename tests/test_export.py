@@ -1,8 +1,6 @@
 """Trained models predict image files, and go to programs without us."""
 
 import json
-import subprocess
-import sys
 
 import checkpoint_files
 import numpy as np
@@ -12,23 +10,6 @@ from pax_softmoe.tools import main
 from PIL import Image
 import pytest
 from safetensors import numpy as safetensors_numpy
-
-# What a program elsewhere does; our packages cannot be imported there.
-ELSEWHERE = """
-import json, sys
-for name in ('pax_softmoe', 'paxml', 'praxis'):
-  sys.modules[name] = None
-import numpy as np
-import tensorflow as tf
-model = tf.saved_model.load(sys.argv[1])
-serve = model.signatures['serving_default']
-pixels = np.load(sys.argv[2])
-outputs = serve(images=tf.constant(pixels, tf.float32))
-one = serve(images=tf.constant(pixels[:1], tf.float32))
-result = {name: x.numpy().tolist() for name, x in outputs.items()}
-result['one'] = one['logits'].numpy().tolist()
-print(json.dumps(result))
-"""
 
 
 @pytest.fixture(name='job', scope='module')
@@ -64,17 +45,8 @@ def softmax(x):
   return e / e.sum(-1, keepdims=True)
 
 
-def test_saved_model_computes_the_same_elsewhere(
-    exported, pixels, want, tmp_path
-):
-  np.save(tmp_path / 'pixels.npy', pixels)
-  done = subprocess.run(
-      [sys.executable, '-c', ELSEWHERE, exported, tmp_path / 'pixels.npy'],
-      capture_output=True,
-      text=True,
-  )
-  assert done.returncode == 0, done.stderr[-2000:]
-  got = json.loads(done.stdout.splitlines()[-1])
+def test_saved_model_computes_the_same_elsewhere(exported, pixels, want):
+  got = checkpoint_files.serve_elsewhere(exported, pixels)
   np.testing.assert_allclose(got['logits'], want, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(got['one'], want[:1], rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(

@@ -7,6 +7,7 @@ import re
 from absl import flags as absl_flags
 import checkpoint_files
 import jax
+from jax.experimental.array_serialization import serialization
 import numpy as np
 from pax_jobs import as_config
 from pax_jobs import run
@@ -27,6 +28,7 @@ from paxml import partitioning
 from paxml import tasks_lib
 import pytest
 import tensorflow as tf
+import tensorstore
 
 EMBEDDED = pathlib.Path(sources.__file__).parent / 'fashion_mnist'
 FINETUNE = 'SoftMoEFashionMnistFinetune'
@@ -68,6 +70,7 @@ def _job(source, photographs, tmp_path_factory):
       'SAVE_INTERVAL_STEPS': 2,
       'FEWSHOT_DATA': (f'photos={photographs}',),
       'FEWSHOT_SHOTS': (1, 5),
+      'EMA_DECAY': 0.9,
   }
   flag = as_config(FINETUNE, INIT_FROM=str(source[0]), **settings)
   run('paxml.main', flag, f'--job_log_dir={folder}', '--eval_on_test')
@@ -86,6 +89,38 @@ def interpolated(table, new):
     return np.apply_along_axis(line, axis, x)
 
   return along(1, along(0, grid)).reshape(new * new, -1)
+
+
+def saved(job, step, prefix):
+  """Returns the arrays of a checkpoint whose names begin so, by the rest."""
+  folder = job / f'checkpoints/checkpoint_{step:08d}/state'
+  return {
+      path.name.removeprefix(prefix): (
+          tensorstore.open(
+              serialization.get_tensorstore_spec(str(path)), open=True
+          )
+          .result()
+          .read()
+          .result()
+      )
+      for path in folder.glob(f'{prefix}*')
+  }
+
+
+def test_moving_average_starts_from_the_other_jobs_weights_too(job):
+  weights = saved(job, 0, 'mdl_vars.')
+  averages = saved(job, 0, 'opt_states_0_4.ema.')
+  assert weights.keys() == averages.keys()
+  for name in weights:
+    np.testing.assert_array_equal(weights[name], averages[name], err_msg=name)
+  weights, averages = (
+      saved(job, 4, prefix) for prefix in ('mdl_vars.', 'opt_states_0_4.ema.')
+  )
+  head = 'params.head.kernel'
+  assert np.abs(weights[head] - averages[head]).max() > 1e-6
+  # The average is what is read.
+  got = reading.read_weights(job, 4)[1].head.kernel
+  np.testing.assert_array_equal(got, averages[head])
 
 
 def test_training_starts_from_the_other_jobs_weights(job, source):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,17 +20,23 @@ def _job(tmp_path_factory):
   """A job whose checkpoint has lost all but its weights, and the weights."""
   folder = tmp_path_factory.mktemp('job')
   weights = checkpoint_files.save_job(folder, checkpoint_files.experiment())
-  (checkpoint,) = (folder / 'checkpoints').iterdir()
+  # Count, and two moments of every weight.
+  lost = lose_all_but(folder, r'mdl_vars\.')
+  assert lost > 2 * len(jax.tree_util.tree_leaves(weights))
+  return folder, weights
+
+
+def lose_all_but(job, pattern):
+  """Deletes files of a checkpoint by their names, and returns how many."""
+  (checkpoint,) = (job / 'checkpoints').iterdir()
   lost = [
       path
       for path in (checkpoint / 'state').iterdir()
-      if not path.name.startswith('mdl_vars.')
+      if not re.match(pattern, path.name)
   ]
-  # Count, and two moments of every weight.
-  assert len(lost) > 2 * len(jax.tree_util.tree_leaves(weights))
   for path in [*lost, checkpoint / 'metadata']:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-  return folder, weights
+  return len(lost)
 
 
 def logits_of(weights):
@@ -46,10 +53,26 @@ def test_weights_alone_are_enough(job):
   classifier = inference.TrainedClassifier(
       checkpoint_files.experiment(), folder
   )
-  assert classifier.step == 7
+  assert classifier.which == 'Step 7'
   got = classifier.predictions(checkpoint_files.images())
   assert got.features.shape == (3, 16)
   np.testing.assert_allclose(got.logits, logits_of(weights), rtol=1e-5)
+
+
+@pytest.mark.parametrize('batches', [1, 2])
+def test_moving_average_alone_is_enough_if_there_is_one(batches, tmp_path):
+  of = checkpoint_files.experiment(EMA_DECAY=0.9, ACCUMULATE_STEPS=batches)
+  weights = checkpoint_files.save_job(tmp_path, of)
+  # Weights, too, and what is accumulated.
+  lost = lose_all_but(tmp_path, r'opt_states_0_\d+\.ema\.')
+  assert lost > (2 + batches) * len(jax.tree_util.tree_leaves(weights))
+  # That there is one is said by the checkpoint, not by a setting.
+  classifier = inference.TrainedClassifier(
+      checkpoint_files.experiment(), tmp_path
+  )
+  assert classifier.which == 'Step 7, moving average'
+  got = classifier.predictions(checkpoint_files.images()).logits
+  np.testing.assert_allclose(got, logits_of(weights), rtol=1e-5, atol=1e-6)
 
 
 def test_each_device_reads_its_part(job):

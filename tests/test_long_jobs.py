@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import optax
 import pax_jobs
 from pax_softmoe import experiments
 from pax_softmoe import optimizers
+from pax_softmoe.models import train_program
 from praxis import pax_fiddle
 from praxis import schedules
 import pytest
@@ -79,10 +81,33 @@ def test_throughput_is_in_the_log_and_in_tensorboard(job):
 
 @pytest.mark.slow
 def test_evaluation_in_training_is_of_the_moving_average(job):
-  want = pax_jobs.read_log(job / 'pax.log').evaluation['loss']
-  raw = json.loads(pax_jobs.softmoe('evaluate', job, '--json').stdout)['loss']
+  want = pax_jobs.read_log(job / 'pax.log').evaluation
+  got = json.loads(pax_jobs.softmoe('evaluate', job, '--json').stdout)
+  assert got['moving_average']
+  assert got['loss'] == pytest.approx(want['loss'], rel=1e-5)
+  # So is Pax' own, which restores the optimizer's state.
+  flag = pax_jobs.as_config(NAME, **{**SETTINGS, **STATE})
+  flags = flag, '--mode=eval', f'--job_log_dir={job}'
+  log = job / 'eval.log'
+  log.write_text(pax_jobs.run('paxml.main', *flags).stderr)
+  found = pax_jobs.read_log(log).evaluation
+  assert found['loss'] == pytest.approx(want['loss'], rel=1e-5)
   # The average lags behind weights that still improve.
-  assert raw + 1e-3 < want
+  raw = without_average(job)
+  got = json.loads(pax_jobs.softmoe('evaluate', raw, '--json').stdout)
+  assert not got['moving_average']
+  assert got['loss'] + 1e-3 < want['loss']
+
+
+def without_average(job):
+  """Returns a copy of a job whose last checkpoint has lost the average."""
+  copy = job.parent / 'without_average'
+  state = pathlib.Path('checkpoints/checkpoint_00000030/state')
+  shutil.copytree(job / state, copy / state)
+  shutil.copy(job / 'softmoe.json', copy)
+  for path in (copy / state).glob('opt_states_*.ema.*'):
+    shutil.rmtree(path)
+  return copy
 
 
 @pytest.mark.slow
@@ -196,6 +221,60 @@ def test_k_accumulated_batches_equal_one_of_k_times_the_size(k, size):
     np.testing.assert_allclose(got[name], want[name], rtol=1e-5)
 
 
+def test_utilization_by_hand():
+  """A ViT of one block with one of everything, on two chips."""
+  of = experiments.ViTFashionMnist.with_settings(
+      IMAGE_SIZE=28,
+      PATCH_SIZE=14,
+      CHANNELS=1,
+      MODEL_DIMS=8,
+      HIDDEN_DIMS=16,
+      NUM_HEADS=2,
+      NUM_LAYERS=1,
+  )()
+  # Of 4 tokens: patches 4 x 196 x 8, four projections 4 x 8 x 8, scores and
+  # mixtures 4 x 4 x 8, two layers of an MLP 4 x 8 x 16; and a head 8 x 10.
+  products = 6272 + 4 * 256 + 2 * 128 + 2 * 512 + 80
+  # Two FLOPs each; backward costs twice as much as forward.
+  flop = of.as_config().task.train.flop_per_image
+  assert flop == 2 * 3 * products == 51_936
+  # 550 TFLOP/s at most: a tenth of them is 55e12 / 51,936 images.
+  assert train_program.utilization(55e12 / 51_936, flop, 2) == pytest.approx(
+      0.1
+  )
+
+
+@pytest.mark.parametrize('scan', [True, False])
+@pytest.mark.parametrize('name', [NAME, f'{NAME}Finetune'])
+def test_optimizer_state_is_split_over_the_mesh_like_its_weights(name, scan):
+  of = getattr(experiments, name).with_settings(
+      **SETTINGS,
+      SCAN_LAYERS=scan,
+      EMA_DECAY=0.9,
+      ACCUMULATE_STEPS=2,
+      ICI_MESH_SHAPE=(1, 1, 2, 2),
+      SHARDING='expert_model_parallel',
+  )()
+  task = of.task().Instantiate()
+  specs = of.get_input_specs_provider_params().Instantiate()
+  weights = task.model.abstract_init_with_metadata(specs.get_input_specs())
+  split = task.create_train_state_partition_specs(weights)
+  path = jax.tree_util.keystr
+  want = {
+      path(p): s for p, s in jax.tree_util.tree_leaves_with_path(split.mdl_vars)
+  }
+  experts = next(s for p, s in want.items() if "['wi']" in p)
+  assert tuple(experts) == (None,) * scan + ('expert', None, 'mdl')
+  found = 0
+  for p, s in jax.tree_util.tree_leaves_with_path(split.opt_states):
+    start = path(p).find("['params']")
+    if start >= 0:
+      found += 1
+      assert tuple(s) == tuple(want[path(p)[start:]]), path(p)
+  # The average, what is accumulated, and the moments of Adam or the momentum.
+  assert found == (4 if name == NAME else 3) * len(want)
+
+
 def test_settings_reach_the_task():
   config = experiments.SoftMoEFashionMnist.as_config(
       SKIP_STEP_GRADIENT_NORM=5.0, EMA_DECAY=0.99, SAVE_MAX_TO_KEEP=7
@@ -203,7 +282,7 @@ def test_settings_reach_the_task():
   train = config.task.train
   assert train.learner.skip_step_gradient_norm_value == 5
   assert train.learner.optimizer.ema_decay == 0.99
-  assert train.eval_use_ema_states
+  assert train.eval_use_ema_states and train.decode_use_ema_states
   assert train.save_max_to_keep == 7
   assert train.flop_per_image > 0
 

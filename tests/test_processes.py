@@ -1,5 +1,7 @@
 """One job over several processes, then over others, through paxml.main."""
 
+from collections.abc import Iterator
+import contextlib
 import json
 import os
 import pathlib
@@ -15,6 +17,7 @@ from pax_jobs import as_config
 from pax_jobs import environment
 from pax_jobs import read_log
 from pax_jobs import softmoe
+from pax_jobs import wait_for_step
 import pytest
 
 NAME = 'SoftMoEFashionMnist'
@@ -33,20 +36,25 @@ def free_port() -> int:
     return s.getsockname()[1]
 
 
-def train(
+@contextlib.contextmanager
+def running(
     job_dir: pathlib.Path,
     log_dir: pathlib.Path,
-    *,
+    *more: str,
     steps: int,
     mesh: tuple[int, ...],
     processes: int,
-) -> list[pathlib.Path]:
-  """Runs a job up to `steps` on eight devices; returns each process' log."""
+) -> Iterator[list[tuple[subprocess.Popen, pathlib.Path]]]:
+  """Runs a job up to `steps` on eight devices; gives each process and its log.
+
+  What still runs in the end is killed.
+  """
   flags = [
       as_config(NAME, **SETTINGS, ICI_MESH_SHAPE=mesh),
       f'--fdl=set:task.train.num_train_steps={steps}',
       f'--job_log_dir={job_dir}',
       '--eval_on_test',
+      *more,
   ]
   if processes > 1:
     flags += [
@@ -60,29 +68,33 @@ def train(
     flags += ['--fdl=set:task.train.enable_input_checkpointing=False']
   count = DEVICES // processes
   xla_flags = f'--xla_force_host_platform_device_count={count}'
-  children, logs = [], []
+  started = []
   try:
     for i in range(processes):
       host = [f'--host_idx={i}'] if processes > 1 else []
-      logs.append(log_dir / f'to_{steps}_process_{i}.log')
-      with logs[-1].open('wb') as log:
-        children.append(
-            subprocess.Popen(
-                [sys.executable, '-m', 'paxml.main', *flags, *host],
-                env=environment() | {'XLA_FLAGS': xla_flags},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+      log = log_dir / f'to_{steps}_process_{i}.log'
+      with log.open('wb') as sink:
+        child = subprocess.Popen(
+            [sys.executable, '-m', 'paxml.main', *flags, *host],
+            env=environment() | {'XLA_FLAGS': xla_flags},
+            stdout=sink,
+            stderr=subprocess.STDOUT,
         )
-    for child, log in zip(children, logs):
-      code = child.wait(2 * TIMEOUT_SECONDS)
-      assert code == 0, log.read_text(errors='replace')[-3000:]
+      started.append((child, log))
+    yield started
   finally:
-    for child in children:
+    for child, _ in started:
       if child.poll() is None:
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-  return logs
+
+
+def train(*args, **kwargs) -> None:
+  """Runs a job, see `running`, to its end."""
+  with running(*args, **kwargs) as started:
+    for child, log in started:
+      code = child.wait(2 * TIMEOUT_SECONDS)
+      assert code == 0, log.read_text(errors='replace')[-3000:]
 
 
 @pytest.fixture(name='job', scope='module')
@@ -139,3 +151,31 @@ def test_each_process_reads_its_own_share_and_saves_its_place(job):
       assert settings['num_infeed_hosts'] == '2'
       assert settings['infeed_host_index'] == str(i)
       assert settings['batch_size'] == str(TINY['TRAIN_BATCH_SIZE'] // 2)
+
+
+# Steps go on while a checkpoint is written, and SIGTERM to any process ends all.
+PREEMPTIBLE = (
+    '--jax_fully_async_checkpoint',
+    '--exit_after_ondemand_checkpoint',
+)
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_ends_all_at_the_same_checkpoint(tmp_path):
+  job, mesh = tmp_path / 'job', (1, 2, 4, 1)
+  with running(
+      job, tmp_path, *PREEMPTIBLE, steps=100_000, mesh=mesh, processes=2
+  ) as started:
+    (first, log), (second, other_log) = started
+    wait_for_step(first, log, step=9)
+    os.kill(second.pid, signal.SIGTERM)
+    for child, _ in started:
+      # Pax' code for it.
+      assert child.wait(TIMEOUT_SECONDS) == 1
+  last = read_log(log).step
+  assert last == read_log(other_log).step
+  assert (job / f'checkpoints/checkpoint_{last:08d}').exists()
+  train(job, tmp_path, *PREEMPTIBLE, steps=last + 3, mesh=mesh, processes=2)
+  text = (tmp_path / f'to_{last + 3}_process_0.log').read_text(errors='replace')
+  assert f'step_i: {last + 1}, training loss' in text
+  assert f'step_i: {last}, training loss' not in text

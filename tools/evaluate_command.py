@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
   )
   result = {
       'step': classifier.step,
+      'moving_average': classifier.is_average,
       'examples': result['examples'],
       'accuracy': result['accuracy'],
       'loss': result['loss'],
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(json.dumps(result))
   else:
     print(
-        f'Step {result["step"]}: accuracy {result["accuracy"]:.2%}, loss'
+        f'{classifier.which}: accuracy {result["accuracy"]:.2%}, loss'
         f' {result["loss"]:.4f} on {result["examples"]} images'
     )
   return 0

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
   weights = output / 'weights.safetensors'
   export.write_safetensors(experiment, job_dir, weights, arguments.step)
   result = {
+      'moving_average': reading.is_average(job_dir, arguments.step),
       'saved_model': str(output),
       'weights': str(weights),
       'class_names': str(output / 'assets' / 'class_names.json'),
@@ -47,6 +48,6 @@ def run(arguments: argparse.Namespace) -> int:
   if arguments.json:
     print(json.dumps(result))
   else:
-    for what, path in result.items():
-      print(f'{what:12} {path}')
+    for what, value in result.items():
+      print(f'{what:14} {value}')
   return 0

@@ -69,12 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         json.dumps({
             'step': classifier.step,
+            'moving_average': classifier.is_average,
             'accuracy': result.accuracies,
             'penalty': result.penalties,
         })
     )
     return 0
-  print(f'Step {classifier.step}: accuracy by images of each class\n')
+  print(f'{classifier.which}: accuracy by images of each class\n')
   width = max(map(len, ['penalty', *sets]))
   print(f'{"data":{width}}', *(f'{k:>9}' for k in shots))
   for name, row in result.accuracies.items():

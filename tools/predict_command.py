@@ -64,8 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     result.append({'image': str(path), 'classes': classes})
   if arguments.json:
-    print(json.dumps({'step': classifier.step, 'images': result}))
+    print(
+        json.dumps({
+            'step': classifier.step,
+            'moving_average': classifier.is_average,
+            'images': result,
+        })
+    )
   else:
+    print(classifier.which)
     for row in result:
       print(row['image'])
       for c in row['classes']:

@@ -60,11 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         json.dumps({
             'step': classifier.step,
+            'moving_average': classifier.is_average,
             'picture': str(output),
             'mean_max_dispatch_weight': concentration,
         })
     )
   else:
+    print(classifier.which)
     for layer, value in concentration.items():
       print(f'block {layer}: largest weight of a slot, on average {value:.3f}')
     print(f'picture      {output}')

@@ -100,7 +100,8 @@ def check_shapes(found: Any, wanted: Any) -> None:
 def _walk(tree: Any, convert: Callable[[Mapping], dict]) -> Any:
   """Applies `convert` to every mapping, the inner ones first."""
   if isinstance(tree, Mapping):
-    return type(tree)(
+    kind: Any = type(tree)
+    return kind(
         convert({key: _walk(value, convert) for key, value in tree.items()})
     )
   if isinstance(tree, tuple) and hasattr(tree, '_fields'):

@@ -1,4 +1,7 @@
-"""Reads the weights of a model from a Pax checkpoint, and nothing else."""
+"""Reads the weights of a model from a Pax checkpoint, and nothing else.
+
+Of a job with EMA_DECAY those are the moving average of its weights.
+"""
 
 import os
 import re
@@ -15,7 +18,8 @@ import tensorstore
 NestedMap = py_utils.NestedMap
 
 _STEP = re.compile(r'checkpoint_(\d+)')
-_WEIGHTS = 'mdl_vars.params.'
+_WEIGHTS = re.compile(r'mdl_vars\.params\.(.*)')
+_AVERAGE = re.compile(r'opt_states_\d+_\d+\.ema\.params\.(.*)')
 
 
 def steps(job_dir: os.PathLike) -> list[int]:
@@ -29,7 +33,9 @@ def steps(job_dir: os.PathLike) -> list[int]:
 def open_weights(
     job_dir: os.PathLike, step: int | None = None
 ) -> tuple[int, NestedMap]:
-  """Finds the weights that a job saved; reads no numbers yet.
+  """Finds the weights that a job saved, averaged if it averages them.
+
+  No numbers are read yet.
 
   Args:
     job_dir: the job_log_dir of the job.
@@ -42,6 +48,38 @@ def open_weights(
   Raises:
     ValueError: there is no such checkpoint.
   """
+  step, folder, names = _find(job_dir, step)
+  # All at once: on network storage, opening takes longer than reading.
+  opened = {
+      name: tensorstore.open(
+          serialization.get_tensorstore_spec(str(folder / file)), open=True
+      )
+      for name, file in names.items()
+  }
+  weights = NestedMap()
+  for name, array in opened.items():
+    weights.Set(name, array.result())
+  return step, weights
+
+
+def is_average(job_dir: os.PathLike, step: int | None = None) -> bool:
+  """Returns whether the weights of a checkpoint are a moving average.
+
+  Args:
+    job_dir: the job_log_dir of the job.
+    step: which checkpoint; None for the last.
+
+  Raises:
+    ValueError: there is no such checkpoint.
+  """
+  _, _, names = _find(job_dir, step)
+  return all(_AVERAGE.fullmatch(file) for file in names.values())
+
+
+def _find(
+    job_dir: os.PathLike, step: int | None
+) -> tuple[int, epath.Path, dict[str, str]]:
+  """Returns the step, its folder, and the file of each weight by name."""
   found = steps(job_dir)
   if not found:
     raise ValueError(f'{job_dir} holds no finished checkpoint; train first')
@@ -54,25 +92,15 @@ def open_weights(
     )
   folder = epath.Path(job_dir) / 'checkpoints' / f'checkpoint_{step:08d}'
   folder = folder / 'state'
-  names = sorted(
-      p.name for p in folder.iterdir() if p.name.startswith(_WEIGHTS)
+  files = sorted(p.name for p in folder.iterdir())
+  for pattern in (_AVERAGE, _WEIGHTS):
+    matches = [m for m in map(pattern.fullmatch, files) if m]
+    if matches:
+      return step, folder, {m[1]: m[0] for m in matches}
+  raise ValueError(
+      f'{folder} holds no single arrays; checkpoints in the OCDBT format cannot'
+      ' be read'
   )
-  if not names:
-    raise ValueError(
-        f'{folder} holds no single arrays; checkpoints in the OCDBT format'
-        ' cannot be read'
-    )
-  # All at once: on network storage, opening takes longer than reading.
-  opened = [
-      tensorstore.open(
-          serialization.get_tensorstore_spec(str(folder / name)), open=True
-      )
-      for name in names
-  ]
-  weights = NestedMap()
-  for name, array in zip(names, opened):
-    weights.Set(name.removeprefix(_WEIGHTS), array.result())
-  return step, weights
 
 
 def read_weights(
@@ -80,7 +108,9 @@ def read_weights(
     step: int | None = None,
     shardings: NestedMap | None = None,
 ) -> tuple[int, NestedMap]:
-  """Reads the weights that a job saved, array by array.
+  """Reads the weights that a job saved, averaged if it averages them.
+
+  Reads array by array.
 
   Args:
     job_dir: the job_log_dir of the job.

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from jax.experimental import jax2tf
+from pax_softmoe import compat
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
 from praxis import base_layer
@@ -30,8 +31,8 @@ def write_safetensors(
   """Writes the weights of a job to one file.
 
   Each block's arrays have their own names, such as `vit.block_3.attention.wq`,
-  whether the model scans blocks or not. The metadata holds `experiment` and
-  `step`.
+  whether the model scans blocks or not. The metadata holds `experiment`, `step`
+  and `moving_average`: 'true' if the job has EMA_DECAY.
 
   Args:
     experiment: an `ImageClassification`.
@@ -47,7 +48,11 @@ def write_safetensors(
       name.replace('/', '.'): array.whole()
       for name, array in lazy_array.split_stacks(weights).items()
   }
-  metadata = {'experiment': type(experiment).__name__, 'step': str(step)}
+  metadata = {
+      'experiment': type(experiment).__name__,
+      'step': str(step),
+      'moving_average': str(reading.is_average(job_dir, step)).lower(),
+  }
   safetensors_numpy.save_file(arrays, path, metadata)
 
 
@@ -95,7 +100,7 @@ def write_saved_model(
       _logits_function(experiment),
       polymorphic_shapes=[None, f'({batch}, {size}, {size}, {channels})'],
       with_gradient=False,
-      native_serialization_platforms=_PLATFORMS,
+      **compat.saved_model_options(_PLATFORMS),
   )
   value_range = experiment.eval_ops()[-1]
   to_probabilities = (

@@ -1,5 +1,6 @@
 """A Pax task whose weights start from others, and that is evaluated few-shot."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
@@ -9,6 +10,9 @@ from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import warm_start
 from pax_softmoe.data import fewshot_sets
 from paxml import tasks_lib
+from praxis import py_utils
+
+NestedMap = py_utils.NestedMap
 
 
 class ImageTask(tasks_lib.SingleTask):
@@ -50,7 +54,8 @@ class ImageTask(tasks_lib.SingleTask):
 
     Returns:
       The state with other weights, the provenance, and that the optimizer's
-      state need not be made again: it starts at zeros.
+      state need not be made again: it starts at zeros, but for a moving average
+      of the weights, which starts as they do.
 
     Raises:
       ValueError: the weights are of another model.
@@ -71,18 +76,42 @@ class ImageTask(tasks_lib.SingleTask):
         vit.image_size // vit.patch_size,
         adapt.Changes(take_head=self.init_head),
     )
-    taken = [_read(weights[name], found[name]) for name in weights]
-    structure = jax.tree_util.tree_structure(train_state.mdl_vars['params'])
-    params = jax.tree_util.tree_unflatten(structure, taken)
     fresh = [name for name, array in found.items() if array is None]
     logging.info(
         '[PAX STATUS]: Weights start from %s; afresh: %s',
         self.init_from,
         ', '.join(fresh) or 'none',
     )
-    mdl_vars = {**train_state.mdl_vars, 'params': params}
-    train_state = train_state.replace(mdl_vars=mdl_vars)
+    train_state = train_state.replace(
+        mdl_vars=_read_all(train_state.mdl_vars, found),
+        opt_states=[_averages_read(s, found) for s in train_state.opt_states],
+    )
     return train_state, train_state_provenance, False
+
+
+def _averages_read(
+    state: tuple[Any, ...], found: Mapping[str, lazy_array.LazyArray | None]
+) -> tuple[Any, ...]:
+  """Returns the state of an optimizer, its moving average as `_read_all`."""
+  return tuple(
+      NestedMap(part, ema=_read_all(part['ema'], found))
+      if isinstance(part, Mapping) and 'ema' in part
+      else part
+      for part in state
+  )
+
+
+def _read_all(
+    variables: Mapping[str, Any],
+    found: Mapping[str, lazy_array.LazyArray | None],
+) -> dict[str, Any]:
+  """Returns variables of which 'params' are those found; see `_read`."""
+  structure = jax.tree_util.tree_structure(variables['params'])
+  old = lazy_array.by_name(variables['params'])
+  taken = [_read(x, found[name]) for name, x in old.items()]
+  params = jax.tree_util.tree_unflatten(structure, taken)
+  kind: Any = type(variables)
+  return kind({**variables, 'params': params})
 
 
 def _read(old: jax.Array, array: lazy_array.LazyArray | None) -> jax.Array:

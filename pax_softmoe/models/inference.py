@@ -29,6 +29,7 @@ class TrainedClassifier:
   Attributes:
     experiment: the `ImageClassification`, with that mesh.
     step: of the checkpoint.
+    is_average: whether the weights are a moving average, see EMA_DECAY.
     model: the `ImageClassifier` layer.
     weights: tree of jax.Arrays.
     batch_multiple: what sizes of batches must be multiples of.
@@ -78,7 +79,13 @@ class TrainedClassifier:
     self.step, self.weights = reading.read_weights(
         job_dir, step, jax.tree_util.tree_map(self._sharding, wanted)
     )
+    self.is_average = reading.is_average(job_dir, self.step)
     self._compiled = {}
+
+  @property
+  def which(self) -> str:
+    """What the weights are, as 'Step 500' or 'Step 500, moving average'."""
+    return f'Step {self.step}' + ', moving average' * self.is_average
 
   def _on_mesh(self, *split: Any) -> jax.sharding.NamedSharding:
     spec = jax.sharding.PartitionSpec(*split)

@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import logging
 import jax
+from jax import numpy as jnp
 import numpy as np
 from pax_softmoe.analysis import tpu
 from paxml import executors
@@ -82,8 +83,12 @@ class TrainProgram(programs.SingleTaskTrainProgram):
     if self._stop_asked:
       raise SystemExit(128 + signal.SIGTERM)
 
-  def train_step(self, step: int, *args: Any, **kwargs: Any) -> Any:
-    made = super().train_step(step, *args, **kwargs)
+  def train_step(self, step: int, state: Any, *args: Any, **kwargs: Any) -> Any:
+    if step == self._initial_step and jax.default_backend() == 'cpu':
+      # What was restored may lie in memory that is not JAX' own, which a step
+      # from the compilation cache overwrites and frees (seen with jax 0.5.3).
+      state = jax.tree_util.tree_map(jnp.copy, state)
+    made = super().train_step(step, state, *args, **kwargs)
     for name, value in made[2].summary_tensors.items():
       if name.startswith(_VALID):
         self._pending.append((step, value))
@@ -120,14 +125,15 @@ class TrainProgram(programs.SingleTaskTrainProgram):
     self._waited = waited
     if is_first:  # Most of it was compilation.
       return rate
+    images = rate * self._train_unpadded_global_batch_size
     values = {
-        'images_per_second': rate * self._train_unpadded_global_batch_size,
+        'images_per_second': images,
         'data_wait': share,
         'skipped_steps': self._skipped,
     }
     if jax.devices()[0].device_kind == 'TPU v4':
-      flops = values['images_per_second'] * self._task.train.flop_per_image
-      values['mfu'] = flops / (tpu.PEAK_FLOPS * jax.device_count())
+      flop = self._task.train.flop_per_image
+      values['mfu'] = utilization(images, flop, jax.device_count())
     text = '  '.join(f'{name}={value:.4g}' for name, value in values.items())
     logging.info('[PAX STATUS]: throughput: %s', text)
     with self.summary_writer.as_default():
@@ -154,6 +160,19 @@ class Executor(executors.DefaultExecutor):
     manager = checkpointer.checkpoint_manager._manager
     manager._options.keep_period = jax_task.train.keep_every_steps
     super().setup(jax_task, job_log_dir, checkpointer, *args, **kwargs)
+
+
+def utilization(
+    images_per_second: float, flop_per_image: float, chips: int
+) -> float:
+  """Returns the model FLOPs utilization (MFU) of chips of TPU v4.
+
+  Args:
+    images_per_second: of all chips together.
+    flop_per_image: of the model, forward and backward, without recomputation.
+    chips: how many.
+  """
+  return images_per_second * flop_per_image / (chips * tpu.PEAK_FLOPS)
 
 
 def _local(value: Any) -> np.ndarray:
