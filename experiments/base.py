@@ -323,7 +323,7 @@ class ImageClassification(
         lr_schedule=self.lr_schedule(),
         clip_gradient_norm_to_value=self.CLIP_GRADIENT_NORM,
         weight_decays=self.weight_decays(),
-        first_moment_dtype=self.FIRST_MOMENT_DTYPE,
+        first_moment_dtype=compat.dtype(self.FIRST_MOMENT_DTYPE),
     )
 
   # Mesh and task.

@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 
+from pax_softmoe import compat
 from pax_softmoe.analysis import collectives
 from pax_softmoe.analysis import hlo
 from pax_softmoe.analysis import hlo_cost
@@ -29,6 +30,14 @@ DATA_GROUPS = ((0, 4), (1, 5), (2, 6), (3, 7))
 MODEL_GROUPS = ((0, 1), (2, 3), (4, 5), (6, 7))
 # There slots go to their experts among neighbours, who then change places.
 WITH_MODEL_GROUPS = (MODEL_GROUPS, ((0, 2), (1, 3), (4, 6), (5, 7)))
+
+newer_compiler = pytest.mark.skipif(
+    compat.version('jax') < (0, 5),
+    reason=(
+        'before jax 0.5 the compiler for CPUs gathers labels and what sparse'
+        ' routers sort, and does not tell the sizes of arguments'
+    ),
+)
 
 
 @pytest.fixture(name='folder', scope='session')
@@ -78,8 +87,12 @@ def groups(collective):
         ('expert_model_parallel', 4, E * P, WITH_MODEL_GROUPS),
         # Groups of 2 images of 16 tokens: two choices of 32 tokens make 8 slots
         # an expert, one choice makes 4.
-        ('tokens', 4, E * 8 // 2, (EXPERT_GROUPS,)),
-        ('experts', 4, E * 4 // 2, (EXPERT_GROUPS,)),
+        pytest.param(
+            'tokens', 4, E * 8 // 2, (EXPERT_GROUPS,), marks=newer_compiler
+        ),
+        pytest.param(
+            'experts', 4, E * 4 // 2, (EXPERT_GROUPS,), marks=newer_compiler
+        ),
         ('replicated', 0, E * P, (EXPERT_GROUPS,)),
     ],
 )
@@ -99,6 +112,7 @@ def test_exchanges_are_the_slots_of_own_images_each_way(
     assert not permutations
 
 
+@newer_compiler
 @pytest.mark.parametrize(
     'name',
     [
@@ -112,6 +126,7 @@ def test_nothing_is_gathered(name, module):
   assert not of_kind(module(name), 'all-gather')
 
 
+@newer_compiler
 @pytest.mark.parametrize('name', ['tokens', 'experts'])
 def test_sparse_routers_gather_scores_only(name, module):
   """A limit of the CPU's compiler, which does not split `top_k`."""
@@ -123,6 +138,7 @@ def test_sparse_routers_gather_scores_only(name, module):
     assert elements(c) == tokens * E
 
 
+@newer_compiler
 def test_zero_gathers_each_device_its_own_experts_over_data(module):
   found = of_kind(module('expert_parallel_zero'), 'all-gather')
   # Twice: the backward pass gathers again what was not kept.
@@ -135,6 +151,7 @@ def test_zero_gathers_each_device_its_own_experts_over_data(module):
     assert groups(c) == DATA_GROUPS
 
 
+@newer_compiler
 def test_fsdp_gathers_dense_weights_only(module):
   found = of_kind(module('fsdp_dense'), 'all-gather')
   pixels, classes = 7 * 7, 10
@@ -143,12 +160,14 @@ def test_fsdp_gathers_dense_weights_only(module):
   assert not any('/experts/' in c.op_name for c in found)
 
 
+@newer_compiler
 def test_model_parallelism_gathers_over_its_own_axis_only(module):
   found = of_kind(module('expert_model_parallel'), 'all-gather')
   assert found
   assert {groups(c) for c in found} == {MODEL_GROUPS}
 
 
+@newer_compiler
 def test_zero_splits_expert_weights_and_both_moments_over_data(folder):
   sizes = json.loads((folder / 'sizes.json').read_text())
   # `bo` [E, D] has no hidden dims to split.

@@ -33,7 +33,7 @@ def test_slice_takes_all_that_is_stored(monkeypatch):
   assert (experiment.SHARDING, experiment.REMAT) == ('fsdp_dense', 'exchange')
   assert experiment.TRAIN_BATCH_SIZE == experiment.EVAL_BATCH_SIZE == 128
   optimizer = experiment.task().train.learner.optimizer
-  assert optimizer.first_moment_dtype == 'bfloat16'
+  assert str(optimizer.first_moment_dtype) == 'bfloat16'
   # The recipe sets 'none', and the class knows nothing of a slice.
   assert Base.REMAT == 'none'
 

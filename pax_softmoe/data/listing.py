@@ -9,12 +9,15 @@ Errors raise a one-line ValueError that says what is wrong and what to change.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import csv
 import dataclasses
 import hashlib
+from typing import Any
 
 from etils import epath
+from pax_softmoe.data import tfds_files
 
 _SPLIT_FOLDERS = {
     'train': 'train',
@@ -147,6 +150,39 @@ def csv_file(path: epath.PathLike, validation_fraction: float) -> Listing:
   return _listing(str(path), classes, splits, validation_fraction)
 
 
+@dataclasses.dataclass(frozen=True)
+class _TfdsExamples:
+  """The examples of a part of a data set, read as they are asked for.
+
+  Attributes:
+    builder: of the data set.
+    part: a split, or a slice of one.
+    image_key: feature with the image.
+    label_key: feature with its label or labels.
+  """
+
+  builder: Any
+  part: str
+  image_key: str
+  label_key: str
+
+  def __iter__(self) -> Iterator[Example]:
+    import tensorflow_datasets as tfds
+
+    examples = self.builder.as_dataset(
+        split=self.part,
+        decoders={self.image_key: tfds.decode.SkipDecoding()},
+        shuffle_files=False,
+    )
+    for i, example in enumerate(examples.as_numpy_iterator()):
+      encoded, labels = example[self.image_key], example[self.label_key]
+      yield Example(
+          f'{self.part}, example {i}',
+          tuple(int(label) for label in labels.reshape(-1)),
+          lambda encoded=encoded: encoded,
+      )
+
+
 def tfds(name: str, validation_fraction: float) -> Listing:
   """Lists a data set of TensorFlow Datasets, downloading it if need be.
 
@@ -158,8 +194,6 @@ def tfds(name: str, validation_fraction: float) -> Listing:
     ValueError: TensorFlow Datasets is missing, has no such data set, or the data
       set has no images with labels.
   """
-  from pax_softmoe.data import tfds_files
-
   builder = tfds_files.builder(name)
   image_key, label_key, classes = tfds_files.keys(builder)
   try:
@@ -182,7 +216,7 @@ def tfds(name: str, validation_fraction: float) -> Listing:
     parts |= {'train': f'train[:-{count}]', 'validation': f'train[-{count}:]'}
     sizes |= {'train': sizes['train'] - count, 'validation': count}
   splits = {
-      split: tfds_files.Examples(builder, part, image_key, label_key)
+      split: _TfdsExamples(builder, part, image_key, label_key)
       for split, part in parts.items()
   }
   return Listing(classes, splits, sizes)

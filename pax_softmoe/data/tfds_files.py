@@ -3,12 +3,10 @@
 All functions raise a one-line ValueError that says what to change.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence
-import dataclasses
 from typing import Any
 
-from pax_softmoe.data import listing
+from pax_softmoe import compat
 
 
 def builder(name: str) -> Any:
@@ -72,7 +70,7 @@ def pattern(of: Any) -> str:
   Raises:
     ValueError: the files are not there, or no TFRecords.
   """
-  if not of.is_prepared():
+  if not compat.is_prepared(of):
     raise ValueError(
         f'{of.data_dir}: the files of tfds:{of.info.full_name} are not there;'
         ' prepare them by `softmoe data` or `tfds build`, or set TFDS_DATA_DIR'
@@ -84,36 +82,3 @@ def pattern(of: Any) -> str:
         ' tfrecord, or write them anew by `softmoe data`'
     )
   return f'{of.name}-{{split}}.{suffix}*'
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """The examples of a part of a data set, read as they are asked for.
-
-  Attributes:
-    builder: of the data set.
-    part: a split, or a slice of one.
-    image_key: feature with the image.
-    label_key: feature with its label or labels.
-  """
-
-  builder: Any
-  part: str
-  image_key: str
-  label_key: str
-
-  def __iter__(self) -> Iterator[listing.Example]:
-    import tensorflow_datasets as tfds
-
-    examples = self.builder.as_dataset(
-        split=self.part,
-        decoders={self.image_key: tfds.decode.SkipDecoding()},
-        shuffle_files=False,
-    )
-    for i, example in enumerate(examples.as_numpy_iterator()):
-      encoded, labels = example[self.image_key], example[self.label_key]
-      yield listing.Example(
-          f'{self.part}, example {i}',
-          tuple(int(label) for label in labels.reshape(-1)),
-          lambda encoded=encoded: encoded,
-      )

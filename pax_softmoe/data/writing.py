@@ -222,5 +222,6 @@ def _record(example: listing.Example) -> _Record | BadImage:
       ),
   }
   features = tf.train.Features(feature=feature)
-  data = tf.train.Example(features=features).SerializeToString()
+  record = tf.train.Example(features=features)
+  data = record.SerializeToString(deterministic=True)
   return _Record(data, example.labels, (height, width))

@@ -1,0 +1,14 @@
+"""Runs pytest on one file, for Bazel."""
+
+import pathlib
+import sys
+
+import pytest
+
+if __name__ == '__main__':
+  path = pathlib.Path(sys.argv[1])
+  # Helpers lie beside the tests; Bazel makes packages of both, and pytest does
+  # not look for them there then.
+  sys.path.insert(0, str(path.absolute().parent))
+  arguments = ['--import-mode=importlib', '-p', 'no:cacheprovider']
+  sys.exit(pytest.main([*arguments, *sys.argv[1:]]))
