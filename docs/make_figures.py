@@ -1,12 +1,16 @@
 """Draws the figures of the documentation.
 
-    python docs/make_figures.py
+    python docs/make_figures.py [JOB_DIR]
 
-writes docs/images/sharding.png: where the default H/14 lives on a mesh.
+writes docs/images/sharding.png: where the default H/14 lives on a mesh; and with
+the folder of a finished job of SoftMoEFashionMnist, weights.png: the weights of
+one block for one image.
 """
 
 import os
 import pathlib
+import sys
+from typing import Any
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
@@ -15,11 +19,14 @@ import matplotlib
 matplotlib.use('Agg')
 # The choices above must come first.
 # ruff: noqa: E402
+import jax
 from matplotlib import patches
 from matplotlib import pyplot as plt
+import numpy as np
 from pax_softmoe import experiments
 from pax_softmoe import sharding
 from pax_softmoe.analysis import model_size
+from pax_softmoe.models import inference
 
 IMAGES = pathlib.Path(__file__).parent / 'images'
 MESH = (1, 2, 128, 1)
@@ -118,6 +125,47 @@ def _part(ax, x: float, y: float, part: int, color: str) -> None:
   )
 
 
+def _first_weights(intermediates: Any, name: str) -> np.ndarray:
+  """Returns [N, E*P], the weights of the first block and image."""
+  for path, value in jax.tree_util.tree_flatten_with_path(intermediates)[0]:
+    if name in jax.tree_util.keystr(path):
+      # Of a scanned stack, [layers, B, N, E, P].
+      first = np.asarray(value).reshape(-1, *value.shape[-3:])[0]
+      return first.reshape(len(first), -1)
+  raise ValueError(f'the model keeps no {name}; it has no soft router')
+
+
+def weights_figure(job_dir: str) -> None:
+  """Draws dispatch and combine weights of the first block with experts."""
+  classifier = inference.TrainedClassifier(
+      experiments.SoftMoEFashionMnist(), pathlib.Path(job_dir)
+  )
+  image = classifier.experiment.eval_input().get_next().image[:1]
+  found = classifier.intermediates(image)
+  figure, axes = plt.subplots(
+      1, 3, figsize=(10, 3.6), width_ratios=(1, 1.25, 1.25)
+  )
+  axes[0].imshow(image[0, :, :, 0], cmap='gray')
+  for edge in range(0, image.shape[1] + 1, 7):
+    axes[0].axhline(edge - 0.5, color='#4477aa', lw=0.8)
+    axes[0].axvline(edge - 0.5, color='#4477aa', lw=0.8)
+  axes[0].set_title('16 tokens')
+  axes[0].axis('off')
+  for ax, name, title in (
+      (axes[1], 'dispatch', 'D: each column sums to 1'),
+      (axes[2], 'combine', 'C: each row sums to 1'),
+  ):
+    weights = _first_weights(found, f'{name}_weights')
+    shown = ax.imshow(weights, cmap='viridis', vmin=0)
+    ax.set(title=title, xlabel='slot (expert)', ylabel='token')
+    figure.colorbar(shown, ax=ax, fraction=0.046)
+  figure.tight_layout()
+  figure.savefig(IMAGES / 'weights.png', dpi=110)
+  plt.close(figure)
+
+
 if __name__ == '__main__':
   IMAGES.mkdir(exist_ok=True)
   sharding_figure()
+  if sys.argv[1:]:
+    weights_figure(sys.argv[1])

@@ -4,11 +4,13 @@ A change of any default shows here. If it is meant, `make golden` records it.
 """
 
 from collections.abc import Iterator
+import json
 import pathlib
 from typing import Any
 
 import fiddle as fdl
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import list_command
 import pytest
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden' / 'experiments'
@@ -56,14 +58,27 @@ def test_there_is_no_golden_text_of_what_is_gone():
   assert {p.stem for p in GOLDEN.glob('*.txt')} == set(jobs.registered())
 
 
+@pytest.mark.parametrize('name', jobs.registered())
+def test_catalogue_has_what_is_computed(name):
+  found = json.loads(list_command.catalogue().read_text())
+  assert found.get(name) == list_command.facts(name), 'run `make golden`'
+
+
+def test_catalogue_has_nothing_that_is_gone():
+  found = json.loads(list_command.catalogue().read_text())
+  assert list(found) == jobs.registered()
+
+
 def record() -> None:
-  """Writes the texts of all experiments, and removes those of others."""
+  """Writes texts and catalogue of all experiments, and removes other texts."""
   texts = {name: dump(name) for name in jobs.registered()}
   GOLDEN.mkdir(parents=True, exist_ok=True)
   for path in GOLDEN.glob('*.txt'):
     path.unlink()
   for name, text in texts.items():
     (GOLDEN / f'{name}.txt').write_text(text)
+  rows = {name: list_command.facts(name) for name in jobs.registered()}
+  list_command.catalogue().write_text(json.dumps(rows, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,11 @@
 
 import json
 import os
+import pathlib
+import subprocess
+import sys
 
+import pax_jobs
 from pax_softmoe.analysis import pax_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
@@ -186,3 +190,80 @@ def test_describe_shows_what_is_stored_for_a_slice(
     assert words in text
   assert main.main([*arguments[:2], '--slice=v4-8']) == 1
   assert 'no settings are stored for v4-8' in capsys.readouterr().err
+
+
+def test_what_is_compiled_is_kept_where_the_user_says(monkeypatch, tmp_path):
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  folder = jobs.child_environment()['JAX_COMPILATION_CACHE_DIR']
+  assert pathlib.Path(folder).is_relative_to(tmp_path)
+  monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '/elsewhere')
+  environment = jobs.child_environment()
+  assert environment['JAX_COMPILATION_CACHE_DIR'] == '/elsewhere'
+
+
+def test_what_was_compiled_is_not_compiled_again(monkeypatch, tmp_path):
+  monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  monkeypatch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+  code = """
+import jax
+from jax import monitoring
+events = []
+monitoring.register_event_listener(lambda event, **_: events.append(event))
+jax.jit(lambda x: x @ x)(jax.numpy.ones([8, 8]))
+print(events.count('/jax/compilation_cache/cache_hits'))
+"""
+
+  def hits():
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**jobs.child_environment(), 'JAX_PLATFORMS': 'cpu'},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout)
+
+  assert hits() == 0
+  assert hits() > 0
+  monkeypatch.setenv('JAX_ENABLE_COMPILATION_CACHE', 'false')
+  assert hits() == 0
+
+
+def test_list_loads_neither_jax_nor_tensorflow():
+  code = (
+      'import sys; from pax_softmoe.tools import main; main.main(["list"]);'
+      ' sys.exit(", ".join({"jax", "tensorflow"} & set(sys.modules)) or 0)'
+  )
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True)
+  assert done.returncode == 0, done.stderr
+  assert b'27,318,132,649' in done.stdout
+  assert not done.stderr
+
+
+def test_libraries_are_quiet_and_errors_are_not():
+  code = """
+import os, sys
+from pax_softmoe.tools import quiet
+with quiet.startup():
+  os.write(2, b'I0000 00:00:1.1 2 port.cc:153] oneDNN is on\\n')
+  os.write(2, b'E0000 00:00:1.1 2 port.cc:153] no memory\\n')
+  print('Registered experiment `X`', file=sys.stderr)
+  print('W1123 a warning', file=sys.stderr)
+  raise ValueError('of an import')
+"""
+  done = subprocess.run(
+      [sys.executable, '-c', code], capture_output=True, text=True
+  )
+  assert 'no memory' in done.stderr
+  assert 'a warning' in done.stderr
+  assert 'ValueError: of an import' in done.stderr
+  assert 'oneDNN' not in done.stderr
+  assert 'Registered' not in done.stderr
+
+
+def test_a_command_says_nothing_of_its_libraries():
+  done = pax_jobs.softmoe('describe', 'SoftMoES16', '--json')
+  assert json.loads(done.stdout)['tokens'] == 196
+  assert done.stderr == ''

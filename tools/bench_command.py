@@ -27,6 +27,7 @@ from typing import Any
 from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
+from pax_softmoe.tools import quiet
 from pax_softmoe.tools import tables
 
 _SHAPE = {
@@ -92,7 +93,8 @@ def _against_plain(
     shape: dict[str, int], which: str, rounds: int
 ) -> dict[str, Any]:
   """Returns milliseconds of both sides, and how many times ours is faster."""
-  from pax_softmoe.analysis import bench
+  with quiet.startup():
+    from pax_softmoe.analysis import bench
 
   function = 'pax_softmoe.analysis.bench_plain:turns'
   environments = {

@@ -13,6 +13,7 @@ from typing import Any
 
 from pax_softmoe.analysis import pax_log
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import quiet
 
 _POLL_SECONDS = 0.2
 
@@ -150,7 +151,8 @@ class Turns:
 def _find(function: str) -> Callable[..., Any]:
   """Returns the function 'MODULE:NAME'."""
   module, _, name = function.partition(':')
-  return getattr(importlib.import_module(module), name)
+  with quiet.startup():
+    return getattr(importlib.import_module(module), name)
 
 
 def _take_turns(function: str, arguments: str) -> None:

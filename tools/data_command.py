@@ -15,6 +15,7 @@ import json
 import pathlib
 import sys
 
+from pax_softmoe.tools import quiet
 from rich import console as rich_console
 from rich import progress as rich_progress
 
@@ -48,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
   # Takes seconds: they load TensorFlow.
-  from pax_softmoe.data import listing
-  from pax_softmoe.data import writing
+  with quiet.startup():
+    from pax_softmoe.data import listing
+    from pax_softmoe.data import writing
 
   # A URL of a bucket stays as it is.
   output = arguments.output

@@ -2,18 +2,21 @@
 
 import ast
 from collections.abc import Sequence
+import hashlib
 import importlib
 from importlib import metadata
 import importlib.util
 import json
 import os
 import pathlib
+import platform
 import re
 from typing import Any
 
 from etils import epath
 import pax_softmoe
 from pax_softmoe.tools import main
+from pax_softmoe.tools import quiet
 
 EXPERIMENTS = 'pax_softmoe.experiments'
 LOG_NAME = 'pax.log'
@@ -32,11 +35,29 @@ def child_environment() -> dict[str, str]:
   """Returns the environment for a child that computes.
 
   What the user set stays as it is. On Linux without an accelerator setting,
-  memory settings for the CPU are added.
+  memory settings for the CPU are added. What JAX compiles is kept for the next
+  time, unless JAX_ENABLE_COMPILATION_CACHE is false.
   """
-  environment = {**_KEEP_MEMORY, 'TPU_SKIP_MDS_QUERY': '1', **os.environ}
-  environment.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-  return environment
+  return {
+      **_KEEP_MEMORY,
+      'TPU_SKIP_MDS_QUERY': '1',
+      'TF_CPP_MIN_LOG_LEVEL': '2',
+      'JAX_COMPILATION_CACHE_DIR': str(_compiled()),
+      **os.environ,
+  }
+
+
+def _compiled() -> pathlib.Path:
+  """Returns the user's folder of programs that were compiled on such a CPU."""
+  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  # A home may be shared by machines whose CPUs have other instructions.
+  cpu = platform.machine()
+  info = pathlib.Path('/proc/cpuinfo')
+  if info.exists():
+    flags = re.search('^(flags|Features).*', info.read_text(), re.MULTILINE)
+    cpu += flags[0] if flags else ''
+  digest = hashlib.sha256(cpu.encode()).hexdigest()[:12]
+  return pathlib.Path(cache) / 'pax_softmoe' / 'compiled' / digest
 
 
 def without_thunks(environment: dict[str, str]) -> dict[str, str]:
@@ -212,8 +233,13 @@ def find_experiment(name: str) -> Any:
   """
   name = name.removeprefix(EXPERIMENTS + '.')
   check_name(name)
-  # Takes seconds: it loads PaxML.
-  return getattr(importlib.import_module(EXPERIMENTS), name)
+  return getattr(load_experiments(), name)
+
+
+def load_experiments() -> Any:
+  """Returns the module of all experiments; takes seconds, as it loads PaxML."""
+  with quiet.startup():
+    return importlib.import_module(EXPERIMENTS)
 
 
 def checkout() -> pathlib.Path:

@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
   output = arguments.output.absolute()
   jobs.make_folder(output)
   # Imported after the arguments are known to be good; they take seconds.
+  jobs.load_experiments()
   from pax_softmoe.analysis import study
 
   names = arguments.experiments or study.EXPERIMENTS

@@ -111,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+  jobs.load_experiments()
   from pax_softmoe.tuning import report
 
   if arguments.compare:
@@ -247,13 +248,13 @@ def _check(
     arguments: argparse.Namespace, name: str, folder: pathlib.Path
 ) -> int:
   """Compares a compilation with a recorded one, or records it."""
-  jobs.check_name(name)
+  experiment = jobs.find_experiment(name)
   from pax_softmoe.experiments import stored
   from pax_softmoe.tuning import check
 
   if arguments.slice or arguments.set:
     raise main.UsageError('--check has its own slice and settings')
-  found = check.compile_cut(jobs.find_experiment(name), folder)
+  found = check.compile_cut(experiment, folder)
   if arguments.write:
     path = stored.write_file(check.file_name(name), found)
     print(f'Recorded in {path}', file=sys.stderr)

@@ -111,7 +111,9 @@ def elementwise_ops(
     if instruction.opcode == 'reduce':
       return module.operand(instruction, 0).shapes[0].elements
     if instruction.opcode == 'reduce-window':
-      window = re.match(r'{size=([\dx]+)', instruction.attribute('window'))
+      window = re.match(
+          r'{size=([\dx]+)', instruction.attribute('window') or ''
+      )
       size = math.prod(int(n) for n in window[1].split('x'))
       return instruction.shapes[0].elements * size
     return None

@@ -113,7 +113,7 @@ def trip_count(module: hlo.Module, loop: hlo.Instruction) -> int | None:
   if test.opcode != 'compare':
     return None
   left, right = (origin(module, side) for side in module.operands(test))
-  direction = test.attribute('direction')
+  direction = test.attribute('direction') or ''
   if _integer(left) is not None:
     left, right = right, left
     direction = {'LT': 'GT', 'GT': 'LT', 'LE': 'GE', 'GE': 'LE'}.get(

@@ -1,0 +1,80 @@
+"""Makes what the site has besides its pages: API, errors, formulas.
+
+mkdocs calls the functions `on_…`, see mkdocs.yml.
+"""
+
+from collections.abc import Iterator
+import pathlib
+import sys
+from typing import Any
+
+from latex2mathml import converter
+from mkdocs.structure import files as mkdocs_files
+
+sys.path.append(str(pathlib.Path(__file__).parent))
+# ruff: noqa: E402
+import errors
+
+# Where a page wants all errors.
+MARK = '<!-- every error -->'
+# Packages with a page of the reference; the rest is for commands.
+PACKAGES = (
+    'pax_softmoe',
+    'pax_softmoe.layers',
+    'pax_softmoe.models',
+    'pax_softmoe.data',
+    'pax_softmoe.checkpoints',
+    'pax_softmoe.analysis',
+    'pax_softmoe.tuning',
+    'pax_softmoe.experiments',
+)
+
+
+def on_config(config: Any) -> Any:
+  """Turns blocks of LaTeX into MathML, which browsers show by themselves."""
+  config['mdx_configs']['pymdownx.superfences'] = {
+      'custom_fences': [{'name': 'math', 'class': 'math', 'format': _formula}]
+  }
+  return config
+
+
+def _formula(source: str, *unused: Any, **unused_too: Any) -> str:
+  return f'<p>{converter.convert(source, display="block")}</p>'
+
+
+def on_files(files: Any, config: Any) -> Any:
+  """Adds a page of the reference for every package."""
+  for package in PACKAGES:
+    page = f'# {package}\n\n' + '\n'.join(
+        f'::: {module}\n' for module in _modules(package)
+    )
+    files.append(
+        mkdocs_files.File.generated(config, f'api/{package}.md', content=page)
+    )
+  return files
+
+
+def _modules(package: str) -> Iterator[str]:
+  """Yields the public modules of a package."""
+  folder = errors.ROOT / package.replace('.', '/')
+  for path in sorted(folder.glob('*.py')):
+    if path.stem == '__init__':
+      if package == 'pax_softmoe.experiments':
+        yield package
+    elif not path.stem.startswith('_'):
+      yield f'{package}.{path.stem}'
+
+
+def on_page_markdown(markdown: str, **unused: Any) -> str:
+  """Writes all errors where a page wants them."""
+  if MARK not in markdown:
+    return markdown
+  lines = []
+  module = ''
+  for error in errors.find():
+    if error.module != module:
+      module = error.module
+      lines += ['', f'### {module}', '']
+    message = error.message.replace('`', "'")
+    lines.append(f'* `{message}` ({error.kind}, in `{error.function}`)')
+  return markdown.replace(MARK, '\n'.join(lines))
