@@ -17,10 +17,10 @@ SETTINGS = {
     'EVAL_INTERVAL_STEPS': STEPS,
     'SAVE_INTERVAL_STEPS': STEPS,
 }
-# Each job takes half a minute of a core, so CI runs those that differ most.
+# Each job takes half a minute of a core, so CI runs the one that differs most.
 FAMILIES = [
     ('TokensChoice', dict(NUM_EXPERTS=4, NUM_SELECTED_EXPERTS=2)),
-    ('ExpertsChoice', dict(NUM_EXPERTS=4)),
+    pytest.param('ExpertsChoice', dict(NUM_EXPERTS=4), marks=pytest.mark.slow),
     pytest.param('ViT', {}, marks=pytest.mark.slow),
     pytest.param('SoftMoE', dict(NUM_EXPERTS=4), marks=pytest.mark.slow),
     pytest.param('Identity', dict(NUM_EXPERTS=16), marks=pytest.mark.slow),
