@@ -28,12 +28,8 @@ _TOP = 12
 
 # Compiles about three times faster, with cycles about three times too high.
 _LOW_EFFORT = {'JAX_EXEC_TIME_OPTIMIZATION_EFFORT': '-1.0'}
-# Products in rounds of send and multiply take memory on slices of 32 chips; XLA
-# fuses attention's division and sums into products by its other cost model.
-TPU_FLAGS = (
-    '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
-    ' --xla_tpu_enable_experimental_fusion_cost_model=true'
-)
+# Products in rounds of send and multiply take memory on slices of 32 chips.
+TPU_FLAGS = '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
 
 
 def in_child(
