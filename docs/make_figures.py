@@ -2,9 +2,9 @@
 
     python docs/make_figures.py [JOB_DIR]
 
-writes docs/images/sharding.png: where the default H/14 lives on a mesh; and with
-the folder of a finished job of SoftMoEFashionMnist, weights.png: the weights of
-one block for one image.
+writes docs/images/sharding.png: where the default H/14 lives on a mesh; and
+slices.png: what is stored of it for slices; and with the folder of a finished job
+of SoftMoEFashionMnist, weights.png: the weights of one block for one image.
 """
 
 import os
@@ -26,6 +26,8 @@ import numpy as np
 from pax_softmoe import experiments
 from pax_softmoe import sharding
 from pax_softmoe.analysis import model_size
+from pax_softmoe.analysis import tpu
+from pax_softmoe.experiments import stored
 from pax_softmoe.models import inference
 
 IMAGES = pathlib.Path(__file__).parent / 'images'
@@ -135,6 +137,42 @@ def _first_weights(intermediates: Any, name: str) -> np.ndarray:
   raise ValueError(f'the model keeps no {name}; it has no soft router')
 
 
+def slices_figure() -> None:
+  """Draws the estimates of the stored settings, per image and chip."""
+  found = stored.entries('SoftMoEH14')
+  names = sorted(found, key=lambda name: tpu.find_slice(name).chips)
+  estimates = [found[name]['estimate'] for name in names]
+  labels = [
+      f'{name}\n{e["images_per_chip"]} images a chip'
+      for name, e in zip(names, estimates)
+  ]
+  size = model_size.describe(experiments.SoftMoEH14())
+  least = 3e9 * size['gflop_per_image'] / tpu.PEAK_FLOPS * 1e3
+  compute, exchanges = (
+      np.array([e[key] / e['images_per_chip'] for e in estimates])
+      for key in ('compute_ms', 'communication_ms')
+  )
+  figure, axes = plt.subplots(1, 2, figsize=(12, 3.8))
+  bottom = np.zeros(len(names))
+  for values, label, color in (
+      (np.full(len(names), least), 'model FLOPs at the peak', COLORS[2]),
+      (compute - least, 'the rest of computation', COLORS[0]),
+      (exchanges, 'exchanges, if nothing overlaps', COLORS[3]),
+  ):
+    axes[0].bar(labels, values, bottom=bottom, label=label, color=color)
+    bottom += values
+  axes[0].set_ylabel('ms for an image, estimated')
+  axes[0].legend(fontsize=8)
+  axes[1].bar(labels, [e['hbm_gib'] for e in estimates], color=COLORS[0])
+  axes[1].axhline(tpu.USABLE_HBM_GIB, color=COLORS[1])
+  axes[1].set_ylabel('GiB of HBM a chip')
+  for ax in axes:
+    ax.tick_params(axis='x', labelsize=7)
+  figure.tight_layout()
+  figure.savefig(IMAGES / 'slices.png', dpi=110)
+  plt.close(figure)
+
+
 def weights_figure(job_dir: str) -> None:
   """Draws dispatch and combine weights of the first block with experts."""
   classifier = inference.TrainedClassifier(
@@ -167,5 +205,6 @@ def weights_figure(job_dir: str) -> None:
 if __name__ == '__main__':
   IMAGES.mkdir(exist_ok=True)
   sharding_figure()
+  slices_figure()
   if sys.argv[1:]:
     weights_figure(sys.argv[1])

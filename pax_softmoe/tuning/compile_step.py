@@ -32,6 +32,11 @@ _LOW_EFFORT = {'JAX_EXEC_TIME_OPTIMIZATION_EFFORT': '-1.0'}
 TPU_FLAGS = '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
 
 
+def tpu_flags() -> str:
+  """Returns the flags of libtpu to compile with: ours and the user's."""
+  return f'{TPU_FLAGS} {os.environ.get("LIBTPU_INIT_ARGS", "")}'.strip()
+
+
 def in_child(
     request: Mapping[str, Any], output: pathlib.Path, timeout: float
 ) -> dict[str, Any]:
@@ -97,8 +102,7 @@ def _environment(request: Mapping[str, Any]) -> dict[str, str]:
     flag = f'--xla_force_host_platform_device_count={chips}'
     environment['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
   else:
-    flags = os.environ.get('LIBTPU_INIT_ARGS', '')
-    environment['LIBTPU_INIT_ARGS'] = f'{TPU_FLAGS} {flags}'.strip()
+    environment['LIBTPU_INIT_ARGS'] = tpu_flags()
     if request['effort'] == 'low':
       environment.update(_LOW_EFFORT)
   return environment

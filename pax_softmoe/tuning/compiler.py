@@ -58,6 +58,7 @@ class Compiler:
         **versions(),
         'source': _source_hash(),
         'libtpu_bytes': _libtpu_bytes(target),
+        'tpu_flags': compile_step.tpu_flags(),
     }
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -62,7 +62,7 @@ def as_json(
       'chips': slices * chips,
       'note': NOTE if slices == 1 else f'{NOTE} {SEVERAL_SLICES}',
       'constants': arithmetic.CONSTANTS,
-      'environment': {'LIBTPU_INIT_ARGS': compile_step.TPU_FLAGS},
+      'environment': {'LIBTPU_INIT_ARGS': compile_step.tpu_flags()},
       'points': [
           _point(model, tpu_slice.name, trial, dcn_ms)
           | {'settings': settings(base_settings, trial.point, slices)}

@@ -164,6 +164,8 @@ def test_only_the_same_is_taken_from_the_cache(tmp_path, monkeypatch):
   assert not new_compiler(tmp_path).cached(point, 'full')
   assert not new_compiler(tmp_path).cached(trial(remat='none').point, 'low')
   assert not new_compiler(tmp_path, NUM_EXPERTS=4).cached(point, 'low')
+  monkeypatch.setenv('LIBTPU_INIT_ARGS', '--xla_of_mine=1')
+  assert not new_compiler(tmp_path).cached(point, 'low')
 
 
 def test_failures_are_tried_again(tmp_path, monkeypatch):
