@@ -143,7 +143,7 @@ def slices_figure() -> None:
   names = sorted(found, key=lambda name: tpu.find_slice(name).chips)
   estimates = [found[name]['estimate'] for name in names]
   labels = [
-      f'{name}\n{e["images_per_chip"]} images a chip'
+      f'{name}\n{e["images_per_chip"]} a chip'
       for name, e in zip(names, estimates)
   ]
   size = model_size.describe(experiments.SoftMoEH14())
@@ -161,13 +161,14 @@ def slices_figure() -> None:
   ):
     axes[0].bar(labels, values, bottom=bottom, label=label, color=color)
     bottom += values
-  axes[0].set_ylabel('ms for an image, estimated')
+  axes[0].set_ylabel('ms of a chip for an image, estimated')
   axes[0].legend(fontsize=8)
   axes[1].bar(labels, [e['hbm_gib'] for e in estimates], color=COLORS[0])
-  axes[1].axhline(tpu.USABLE_HBM_GIB, color=COLORS[1])
+  axes[1].axhline(tpu.USABLE_HBM_GIB, color=COLORS[1], label='usable')
+  axes[1].legend(fontsize=8, loc='lower right')
   axes[1].set_ylabel('GiB of HBM a chip')
   for ax in axes:
-    ax.tick_params(axis='x', labelsize=7)
+    ax.tick_params(axis='x', labelsize=8)
   figure.tight_layout()
   figure.savefig(IMAGES / 'slices.png', dpi=110)
   plt.close(figure)
