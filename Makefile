@@ -13,6 +13,9 @@ PINS_TESTS ?= -m "not tpu and not slow and not libtpu"
 PINS_CORE := tests/test_routing.py tests/layers/test_soft_moe.py \
 	tests/test_paxml_main.py::test_train_reports_accuracy_and_where_everything_is
 
+# A start compiles thousands of modules of the libraries if it may not keep them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: env env-dev env-pins train test test-slow test-pins test-pins-core \
 	test-312 bazel-test golden lint format docs clean
 
