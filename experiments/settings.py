@@ -1,0 +1,371 @@
+"""Declarations of settings, and the check of values against them.
+
+A setting is a class attribute in capitals, and its annotation declares it:
+
+    NUM_EXPERTS: Annotated[Count, Kept, 'Experts of each MoE layer.'] = 128
+
+First comes what it takes: a type of this module, or any that pydantic knows,
+such as `int | None`. `Kept` marks what a checkpoint depends on; the text is its
+meaning. Nothing is converted: '4' is no number, 4.0 and True are no whole
+numbers, NaN and infinity are no numbers at all. A whole number may stand for
+one with a fraction, and a list for a tuple.
+"""
+
+import collections.abc
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import difflib
+import functools
+import reprlib
+import sys
+import types
+import typing
+from typing import Annotated, Any
+
+import annotated_types
+import numpy as np
+import pydantic
+import pydantic_core
+
+Ge = annotated_types.Ge
+Gt = annotated_types.Gt
+Le = annotated_types.Le
+Len = annotated_types.Len
+Lt = annotated_types.Lt
+
+
+class Kept:
+  """Marks a setting that a checkpoint depends on.
+
+  It decides which arrays a checkpoint holds, or what the model computes with
+  them: a job goes on only with the value that it began with.
+  """
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """Says what a type takes, where its parts do not say it well."""
+
+  text: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OneOf:
+  """After `str` in an annotation: only the texts of `choices`."""
+
+  choices: Iterable[str]
+
+  def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+    schema = pydantic_core.core_schema
+    return schema.no_info_after_validator_function(
+        self._check, handler(source)
+    )
+
+  def _check(self, value: str) -> str:
+    if value not in self.choices:
+      raise ValueError(f'no {value!r}; use one of the choices')
+    return value
+
+
+def _dtype(value: Any) -> str:
+  """Returns the name of a dtype that models can compute and store in."""
+  name = value if isinstance(value, str) else None
+  # NumPy makes dtypes of None and numbers too.
+  if isinstance(value, (type, np.dtype)) or hasattr(value, 'dtype'):
+    name = np.dtype(value).name
+  if name not in ('float32', 'bfloat16'):
+    raise ValueError(f'no {value!r}; use float32 or bfloat16')
+  return name
+
+
+# What settings take. Sizes and steps end where JAX counts in 32 bits.
+_LARGEST = 2**31 - 1
+Count = Annotated[int, Ge(1), Le(_LARGEST)]
+Whole = Annotated[int, Ge(0), Le(_LARGEST)]
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+# 1 is not among them: an average that never moves.
+Decay = Annotated[float, Ge(0), Lt(1)]
+# The keys of random numbers have 32 bits; larger seeds would be cut.
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+Dtype = Annotated[
+    Any, pydantic.BeforeValidator(_dtype), Words('float32 or bfloat16')
+]
+Mesh = Annotated[
+    Sequence[Count],
+    Len(4, 4),
+    Words('a size of 1 or more for each of replica, data, expert, mdl'),
+]
+
+_STRICT = pydantic.ConfigDict(
+    strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Declaration:
+  """One setting as a class declares it.
+
+  Attributes:
+    name: in capitals.
+    owner: the class.
+    takes: what values it takes, in words.
+    meaning: a text; empty if the declaration has none.
+    kept: whether a checkpoint depends on it.
+    adapter: checks values.
+  """
+
+  name: str
+  owner: type
+  takes: str
+  meaning: str
+  kept: bool
+  adapter: pydantic.TypeAdapter
+
+  @property
+  def default(self) -> Any:
+    """The value in the class that declares it; None without one."""
+    return vars(self.owner).get(self.name)
+
+  def problem(self, value: Any) -> str | None:
+    """Returns what is wrong with a value; None if nothing is."""
+    try:
+      # To pydantic, a range is no sequence.
+      self.adapter.validate_python(
+          tuple(value) if isinstance(value, range) else value
+      )
+    except pydantic.ValidationError as error:
+      first = error.errors(include_url=False)[0]
+      most = ''
+      if first['type'] == 'less_than_equal':
+        most = f', at most {first["ctx"]["le"]:,}'
+      return f'{self.name} is {_shown(value)}; it takes {self.takes}{most}'
+    return None
+
+
+def declared(cls: type) -> dict[str, Declaration]:
+  """Returns all settings of an experiment, those of the class itself first.
+
+  Args:
+    cls: an experiment; where two of its bases declare a setting, that of the
+      first counts.
+
+  Raises:
+    ValueError: a declaration cannot be understood.
+  """
+  found = {}
+  for base in cls.__mro__:
+    if vars(base).get('__annotations__'):
+      for name, declaration in _own(base).items():
+        found.setdefault(name, declaration)
+  return found
+
+
+def check(experiment: Any, names: Iterable[str] | None = None) -> None:
+  """Checks values of settings against their declarations.
+
+  Args:
+    experiment: a class, or an instance of one.
+    names: of settings; None for all, and for whatever else is in capitals.
+
+  Raises:
+    ValueError: a value is none that the setting takes, or nothing declares the
+      setting; one line, which names both.
+  """
+  cls = experiment if isinstance(experiment, type) else type(experiment)
+  known = declared(cls)
+  if names is None:
+    check_names(cls, _capitals(cls))
+  for name in known if names is None else names:
+    if not hasattr(experiment, name):
+      raise ValueError(
+          f'{cls.__name__}: {name} has no value; it takes {known[name].takes}'
+      )
+    value = getattr(experiment, name)
+    # What a class computes has a value in its instances only.
+    if isinstance(value, (property, functools.cached_property)):
+      continue
+    if problem := known[name].problem(value):
+      raise ValueError(f'{cls.__name__}: {problem}')
+
+
+def check_names(cls: type, names: Iterable[str]) -> None:
+  """Raises ValueError if one of the names is no setting of an experiment."""
+  known = declared(cls)
+  for name in names:
+    if name not in known:
+      near = difflib.get_close_matches(name.upper(), known, 1)
+      raise ValueError(
+          f'{cls.__name__}: there is no setting {name}; the settings are'
+          f' {", ".join(sorted(known))}'
+          + ''.join(f'; did you mean {n}?' for n in near)
+      )
+
+
+def changed_model(
+    cls: type, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[tuple[str, Any, Any]]:
+  """Returns in which settings two jobs of an experiment have another model.
+
+  Only settings that are `Kept` count. What SLICE stands for counts too.
+
+  Args:
+    cls: the experiment.
+    old: settings that one job was started with, as its record has them; what
+      is no setting any more is left out.
+    new: those of the other.
+
+  Returns:
+    (name, value in the old job, value in the new one), by name.
+  """
+  known = declared(cls)
+  jobs = []
+  for settings in (old, new):
+    given = {name: v for name, v in settings.items() if name in known}
+    # Not checked: a job that ran may have settings that are refused today.
+    jobs.append(type(cls.__name__, (cls,), given))
+  pairs = {
+      name: tuple(getattr(job, name, None) for job in jobs)
+      for name, declaration in sorted(known.items())
+      if declaration.kept
+  }
+  return [
+      (name, before, after)
+      for name, (before, after) in pairs.items()
+      if plain(before) != plain(after)
+  ]
+
+
+def plain(value: Any) -> Any:
+  """Returns a value as JSON would give it back: lists, names of dtypes."""
+  if isinstance(value, Mapping):
+    return {str(k): plain(v) for k, v in value.items()}
+  if isinstance(value, Sequence) and not isinstance(value, str):
+    return [plain(v) for v in value]
+  try:
+    return _dtype(value)
+  except (TypeError, ValueError):
+    return value
+
+
+def _capitals(cls: type) -> list[str]:
+  """Returns the public names in capitals that a class or its bases set."""
+  return [
+      name
+      for base in cls.__mro__
+      for name in vars(base)
+      if name.isupper() and not name.startswith('_')
+  ]
+
+
+@functools.cache
+def _own(cls: type) -> dict[str, Declaration]:
+  """Returns the settings that a class itself declares."""
+  found = {}
+  for name, annotation in vars(cls)['__annotations__'].items():
+    if not name.isupper() or name.startswith('_'):
+      continue
+    try:
+      if isinstance(annotation, str):
+        module = vars(sys.modules[cls.__module__])
+        annotation = eval(annotation, dict(module), dict(vars(cls)))
+      if typing.get_origin(annotation) in (typing.ClassVar, typing.Final):
+        (annotation,) = typing.get_args(annotation)
+      if annotation is np.dtype:
+        annotation = Dtype
+      adapter = pydantic.TypeAdapter(annotation, config=_STRICT)
+    except (NameError, TypeError, ValueError, pydantic.PydanticUserError) as e:
+      raise ValueError(
+          f'{cls.__name__}: the declaration of {name} cannot be understood'
+          f' ({_line(str(e))}); use a type such as int, or one of'
+          ' pax_softmoe.experiments.settings'
+      ) from e
+    metadata = getattr(annotation, '__metadata__', ())
+    texts = [m for m in metadata if isinstance(m, str)]
+    found[name] = Declaration(
+        name=name,
+        owner=cls,
+        takes=words(annotation),
+        meaning=texts[-1] if texts else '',
+        kept=Kept in metadata,
+        adapter=adapter,
+    )
+  return found
+
+
+_NOUNS = {
+    int: ('a whole number', 'whole numbers'),
+    float: ('a number', 'numbers'),
+    str: ('a text', 'texts'),
+    bool: ('True or False', 'True or False'),
+    type(None): ('None', 'None'),
+    Any: ('anything', 'anything'),
+}
+
+
+def words(annotation: Any, many: bool = False) -> str:
+  """Returns what values an annotation takes, in words.
+
+  Args:
+    annotation: a type, with or without constraints.
+    many: whether to speak of several such values.
+  """
+  metadata = getattr(annotation, '__metadata__', ())
+  if metadata:
+    annotation = annotation.__origin__
+  for constraint in metadata:
+    if isinstance(constraint, Words):
+      return constraint.text
+    if isinstance(constraint, OneOf):
+      return f'one of {", ".join(constraint.choices)}'
+  origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+  if annotation in _NOUNS:
+    text = _NOUNS[annotation][many]
+  elif origin is typing.Literal:
+    text = f'one of {", ".join(map(str, parts))}'
+  elif origin in (typing.Union, types.UnionType):
+    text = ' or '.join(words(part, many) for part in parts)
+  elif origin is collections.abc.Mapping:
+    key, value = (words(part, many=True) for part in parts)
+    text = f'a mapping from {key} to {value}'
+  elif origin in (collections.abc.Sequence, list, tuple):
+    text = f'a list of {words(parts[0], many=True)}'
+  else:
+    text = getattr(annotation, '__name__', str(annotation))
+  return text + ''.join(map(_bounds, metadata))
+
+
+def _bounds(constraint: Any) -> str:
+  """Returns what a constraint asks for, to stand behind a noun."""
+  match constraint:
+    case annotated_types.Ge(least):
+      return f' of {least:g} or more'
+    case annotated_types.Gt(bound):
+      return f' above {bound:g}'
+    case annotated_types.Lt(bound):
+      return f' and below {bound:g}'
+    case annotated_types.Len(1, None):
+      return ', at least one'
+  # That it is at most so much is said of values that are larger.
+  return ''
+
+
+def _shown(value: Any) -> str:
+  """Returns a value and its type on one short line."""
+  try:
+    text = _SHORT.repr(value)
+  # Its class may be anybody's, and Python does not print all numbers.
+  except Exception:  # pylint: disable=broad-exception-caught
+    text = 'a value'
+  kind = '' if value is None else f' ({type(value).__name__})'
+  return _line(text) + kind
+
+
+def _line(text: str) -> str:
+  return ' '.join(text.split())
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
