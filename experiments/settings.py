@@ -53,9 +53,9 @@ class Words:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OneOf:
-  """After `str` in an annotation: only the texts of `choices`."""
+  """After a type in an annotation: only those values that are in `choices`."""
 
-  choices: Iterable[str]
+  choices: Iterable[Any]
 
   def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
     schema = pydantic_core.core_schema
@@ -63,7 +63,7 @@ class OneOf:
         self._check, handler(source)
     )
 
-  def _check(self, value: str) -> str:
+  def _check(self, value: Any) -> Any:
     if value not in self.choices:
       raise ValueError(f'no {value!r}; use one of the choices')
     return value
@@ -72,22 +72,27 @@ class OneOf:
 def _dtype(value: Any) -> str:
   """Returns the name of a dtype that models can compute and store in."""
   name = value if isinstance(value, str) else None
-  # NumPy makes dtypes of None and numbers too.
-  if isinstance(value, (type, np.dtype)) or hasattr(value, 'dtype'):
+  # NumPy would make a dtype of None and numbers too.
+  if isinstance(value, (type, np.dtype)):
     name = np.dtype(value).name
   if name not in ('float32', 'bfloat16'):
     raise ValueError(f'no {value!r}; use float32 or bfloat16')
   return name
 
 
-# What settings take. Sizes and steps end where JAX counts in 32 bits.
+# What settings take. Whole numbers end where JAX counts in 32 bits, which is
+# where it takes numbers with a fraction too, if they are given as whole ones.
 _LARGEST = 2**31 - 1
 Count = Annotated[int, Ge(1), Le(_LARGEST)]
 Whole = Annotated[int, Ge(0), Le(_LARGEST)]
-Positive = Annotated[float, Gt(0)]
-NonNegative = Annotated[float, Ge(0)]
+Positive = Annotated[float, Gt(0), Le(_LARGEST)]
+NonNegative = Annotated[float, Ge(0), Le(_LARGEST)]
 # 1 is not among them: an average that never moves.
 Decay = Annotated[float, Ge(0), Lt(1)]
+# Dimensions of arrays, and pixels along an edge: so far that an array of
+# several of them can still be counted in 64 bits.
+Size = Annotated[int, Ge(1), Le(2**20)]
+Pixels = Annotated[int, Ge(1), Le(2**14)]
 # The keys of random numbers have 32 bits; larger seeds would be cut.
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 Dtype = Annotated[
@@ -319,14 +324,15 @@ def words(annotation: Any, many: bool = False) -> str:
     if isinstance(constraint, Words):
       return constraint.text
     if isinstance(constraint, OneOf):
-      return f'one of {", ".join(constraint.choices)}'
+      return f'one of {", ".join(map(str, constraint.choices))}'
   origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
   if annotation in _NOUNS:
     text = _NOUNS[annotation][many]
   elif origin is typing.Literal:
     text = f'one of {", ".join(map(str, parts))}'
   elif origin in (typing.Union, types.UnionType):
-    text = ' or '.join(words(part, many) for part in parts)
+    text = ' or '.join(words(p, many) for p in parts if p != type(None))
+    text += ', or None' if type(None) in parts else ''
   elif origin is collections.abc.Mapping:
     key, value = (words(part, many=True) for part in parts)
     text = f'a mapping from {key} to {value}'

@@ -62,7 +62,7 @@ def weights(experiment: Any) -> list[Array]:
   Args:
     experiment: an `ImageClassification`.
   """
-  tree = model_size.abstract_weights(experiment, experiment.task().model)
+  tree = model_size.abstract_weights(experiment, experiment.placed_model())
   names = py_utils.extract_prefixed_keys_from_nested_map(tree)
   mesh = experiment.mesh_shape()
   arrays = []
