@@ -111,7 +111,7 @@ def _check_model(experiment: Any) -> None:
   dims, heads = experiment.MODEL_DIMS, experiment.NUM_HEADS
   if dims % heads:
     raise ValueError(
-        f'{name}: {dims} model dims cannot be split into {heads} heads; set'
+        f'{name}: {dims} model dims (MODEL_DIMS) cannot be split into {heads} heads; set'
         f' NUM_HEADS to one of {_numbers(divisors(dims))}'
     )
   layers, moe_layers = experiment.NUM_LAYERS, experiment.moe_layers()

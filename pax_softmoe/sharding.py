@@ -187,6 +187,16 @@ def default_mesh_shape(num_devices: int, num_experts: int) -> tuple[int, ...]:
   return (1, num_devices // expert, expert, 1)
 
 
+def split_text(split: SplitDims) -> str:
+  """Returns a split for people; '-' for an unsplit dimension."""
+  if not any(split):
+    return 'replicated'
+  return ', '.join(
+      '-' if not axes else axes if isinstance(axes, str) else '+'.join(axes)
+      for axes in split
+  )
+
+
 def axis_size(mesh_shape: Sequence[int], axes: Axes | str | None) -> int:
   """Returns in how many parts `axes` split a dimension on that mesh."""
   size = 1

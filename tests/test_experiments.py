@@ -108,7 +108,7 @@ def test_settings_reach_the_task():
     'settings, message',
     [
         (dict(IMAGE_SIZE=30), 'images of 30 pixels cannot be cut into patches'),
-        (dict(MODEL_DIMS=97), '97 model dims cannot be split into'),
+        (dict(MODEL_DIMS=97), r'97 model dims \(MODEL_DIMS\) cannot be split into'),
         (dict(NUM_EXPERTS=0), r'NUM_EXPERTS is 0 \(int\); it takes a whole number of 1 or more'),
         (dict(TRAIN_BATCH_SIZE=0), 'TRAIN_BATCH_SIZE is 0 '),
         (dict(MOE_LAYERS=(0, 99)), 'MOE_LAYERS has 99, but blocks are 0 to'),

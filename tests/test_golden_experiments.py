@@ -4,11 +4,13 @@ A change of any default shows here. If it is meant, `make golden` records it.
 """
 
 from collections.abc import Iterator
+import functools
 import json
 import pathlib
 from typing import Any
 
 import fiddle as fdl
+from pax_softmoe.analysis import catalogue
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import list_command
 import pytest
@@ -58,15 +60,30 @@ def test_there_is_no_golden_text_of_what_is_gone():
   assert {p.stem for p in GOLDEN.glob('*.txt')} == set(jobs.registered())
 
 
+@functools.cache
+def described(name: str) -> dict[str, Any]:
+  """Returns what JSON has of an experiment's description, computed."""
+  cls = jobs.find_experiment(name)
+  from pax_softmoe.analysis import description
+
+  return json.loads(json.dumps(description.describe(cls)))
+
+
 @pytest.mark.parametrize('name', jobs.registered())
-def test_catalogue_has_what_is_computed(name):
-  found = json.loads(list_command.catalogue().read_text())
-  assert found.get(name) == list_command.facts(name), 'run `make golden`'
+def test_catalogue_has_what_is_computed(name, monkeypatch):
+  monkeypatch.setattr(catalogue, '_has_one_device', lambda: True)
+  want = described(name)
+  assert catalogue.read(name) == want, 'run `make golden`'
+  listed = json.loads(list_command.catalogue().read_text())[name]
+  assert listed == {key: want[key] for key in listed}
+  assert len(listed) == 7
 
 
 def test_catalogue_has_nothing_that_is_gone():
   found = json.loads(list_command.catalogue().read_text())
   assert list(found) == jobs.registered()
+  files = {path.stem for path in catalogue.folder().glob('*.json')}
+  assert files == {*jobs.registered(), 'common'}
 
 
 def record() -> None:
@@ -77,7 +94,10 @@ def record() -> None:
     path.unlink()
   for name, text in texts.items():
     (GOLDEN / f'{name}.txt').write_text(text)
-  rows = {name: list_command.facts(name) for name in jobs.registered()}
+  found = {name: described(name) for name in jobs.registered()}
+  catalogue.write(found)
+  keys = list_command.facts(next(iter(found))).keys()
+  rows = {name: {k: of[k] for k in keys} for name, of in found.items()}
   list_command.catalogue().write_text(json.dumps(rows, indent=1) + '\n')
 
 

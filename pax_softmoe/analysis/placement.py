@@ -40,13 +40,8 @@ class Array:
     return math.prod(sizes) * self.itemsize
 
   def split_text(self) -> str:
-    """Returns the split for people; '-' for an unsplit dimension."""
-    if not any(self.split):
-      return 'replicated'
-    return ', '.join(
-        '-' if not axes else axes if isinstance(axes, str) else '+'.join(axes)
-        for axes in self.split
-    )
+    """Returns the split for people."""
+    return sharding.split_text(self.split)
 
   def as_dict(self) -> dict[str, Any]:
     """Returns all of it for JSON."""
