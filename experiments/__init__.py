@@ -511,6 +511,7 @@ class SoftMoES16ImageNet(SoftMoES16, recipes.ImageNetFinetune):
 
   published = results.Paper(finetuned=86.8, table=8)
 
+
 @register
 class SoftMoEB16ImageNet(SoftMoEB16, recipes.ImageNetFinetune):
   """Fine-tunes `SoftMoEB16` on ImageNet at 384 pixels."""

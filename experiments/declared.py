@@ -5,7 +5,8 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
+from typing import Literal
 
 from jax import numpy as jnp
 from pax_softmoe import sharding
@@ -63,7 +64,9 @@ class Transformer:
       settings.Size, Kept, 'Hidden dims of an MLP, and of an expert.'
   ] = 0
   NUM_HEADS: Annotated[settings.Size, Kept, 'Heads of attention.'] = 0
-  NUM_LAYERS: Annotated[int, settings.Ge(1), settings.Le(2**10), Kept, 'Blocks.'] = 0
+  NUM_LAYERS: Annotated[
+      int, settings.Ge(1), settings.Le(2**10), Kept, 'Blocks.'
+  ] = 0
   QK_NORM: Annotated[
       bool,
       Kept,

@@ -28,7 +28,10 @@ class LongJob(base_experiment.BaseExperiment):
 
 
 class LongJobSettings(LongJob):
-  """Long jobs: checkpoints to keep, guards, accumulation, average."""
+  """Long jobs.
+
+  Which checkpoints to keep, guards, accumulated gradients, averaged weights.
+  """
 
   SAVE_MAX_TO_KEEP: Annotated[
       settings.Count, 'Newest checkpoints that stay.'

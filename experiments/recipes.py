@@ -1,7 +1,8 @@
 """How the models of the paper are trained; a leaf adds size and router."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
+from typing import Any
 
 from jax import numpy as jnp
 from pax_softmoe.data import image_ops
@@ -13,9 +14,7 @@ from praxis import optimizers
 from praxis import pax_fiddle
 from praxis import schedules
 
-_FinalRate = Annotated[
-    settings.NonNegative, 'Learning rate of the last step.'
-]
+_FinalRate = Annotated[settings.NonNegative, 'Learning rate of the last step.']
 
 
 class Jft(base.ImageClassification):

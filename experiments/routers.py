@@ -1,7 +1,8 @@
 """The routers that experiments choose from, each with its settings."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
+from typing import Literal
 
 from pax_softmoe.experiments import settings
 from pax_softmoe.layers import experts_choice
@@ -24,9 +25,9 @@ class Dense:
 class _Router:
   """Experts."""
 
-  NUM_EXPERTS: Annotated[
-      settings.Size, Kept, 'Experts of each MoE layer.'
-  ] = 128
+  NUM_EXPERTS: Annotated[settings.Size, Kept, 'Experts of each MoE layer.'] = (
+      128
+  )
   IDENTICAL_EXPERT_INIT: Annotated[
       bool,
       'Whether all experts of a layer start with the same weights, as'
@@ -35,7 +36,10 @@ class _Router:
 
 
 class SoftMoE(_Router):
-  """Soft MoE, with the official defaults."""
+  """Soft MoE.
+
+  With the official defaults.
+  """
 
   SLOTS_PER_EXPERT: Annotated[settings.Size, Kept, 'Slots of an expert.'] = 1
   NORMALIZE: Annotated[
@@ -94,7 +98,10 @@ class _Sparse(_Router):
 
 
 class TokensChoice(_Sparse):
-  """Tokens Choice: every token picks its best experts."""
+  """Tokens Choice.
+
+  Every token picks its best experts.
+  """
 
   NUM_SELECTED_EXPERTS: Annotated[
       settings.Size, Kept, 'Experts that each token picks.'
@@ -145,7 +152,10 @@ class ExpertsChoice(_Sparse):
 
 
 class FixedRouting(_Router):
-  """No learned router: the ablations of table 2."""
+  """Fixed routing.
+
+  No learned router: the ablations of table 2.
+  """
 
   SLOTS_PER_EXPERT: Annotated[settings.Size, Kept, 'Slots of an expert.'] = 1
   ROUTING: Annotated[

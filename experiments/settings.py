@@ -22,12 +22,12 @@ import reprlib
 import sys
 import types
 import typing
-from typing import Annotated, Any
+from typing import Annotated
+from typing import Any
 
 import annotated_types
 import numpy as np
 import pydantic
-import pydantic_core
 
 Ge = annotated_types.Ge
 Gt = annotated_types.Gt
@@ -58,10 +58,8 @@ class OneOf:
   choices: Iterable[Any]
 
   def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-    schema = pydantic_core.core_schema
-    return schema.no_info_after_validator_function(
-        self._check, handler(source)
-    )
+    validator = pydantic.AfterValidator(self._check)
+    return validator.__get_pydantic_core_schema__(source, handler)
 
   def _check(self, value: Any) -> Any:
     if value not in self.choices:
@@ -145,7 +143,7 @@ class Declaration:
       first = error.errors(include_url=False)[0]
       most = ''
       if first['type'] == 'less_than_equal':
-        most = f', at most {first["ctx"]["le"]:,}'
+        most = f', at most {first.get("ctx", {})["le"]:,.10g}'
       return f'{self.name} is {_shown(value)}; it takes {self.takes}{most}'
     return None
 
@@ -331,7 +329,7 @@ def words(annotation: Any, many: bool = False) -> str:
   elif origin is typing.Literal:
     text = f'one of {", ".join(map(str, parts))}'
   elif origin in (typing.Union, types.UnionType):
-    text = ' or '.join(words(p, many) for p in parts if p != type(None))
+    text = ' or '.join(words(p, many) for p in parts if p is not type(None))
     text += ', or None' if type(None) in parts else ''
   elif origin is collections.abc.Mapping:
     key, value = (words(part, many=True) for part in parts)

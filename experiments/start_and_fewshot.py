@@ -1,7 +1,8 @@
 """Settings of weights to start from, and of the few-shot evaluation."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
+from typing import Any
 
 import jax
 from pax_softmoe.data import fewshot_sets
@@ -28,7 +29,7 @@ class FewShotEvaluation(base_experiment.BaseExperiment):
 
 
 class StartAndFewShot(FewShotEvaluation):
-  """Weights to start from, and few-shot evaluation."""
+  """Start, and few-shot evaluation."""
 
   INIT_FROM: Annotated[
       str,

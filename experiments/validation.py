@@ -87,10 +87,11 @@ def _check_model(experiment: Any) -> None:
   image, patch = experiment.IMAGE_SIZE, experiment.PATCH_SIZE
   if image % patch:
     below = image // patch * patch
+    sizes = ' or '.join(str(s) for s in (below, below + patch) if s)
     raise ValueError(
         f'{name}: images of {image} pixels cannot be cut into patches of'
-        f' {patch}; set IMAGE_SIZE to {below or patch} or {below + patch}, or'
-        f' PATCH_SIZE to one of {_numbers(divisors(image))}'
+        f' {patch}; set IMAGE_SIZE to {sizes}, or PATCH_SIZE to one of'
+        f' {_numbers(divisors(image))}'
     )
   # Routers that let images compete need whole groups of them.
   group = getattr(experiment, 'GROUP_SIZE', 1)
@@ -111,8 +112,8 @@ def _check_model(experiment: Any) -> None:
   dims, heads = experiment.MODEL_DIMS, experiment.NUM_HEADS
   if dims % heads:
     raise ValueError(
-        f'{name}: {dims} model dims (MODEL_DIMS) cannot be split into {heads} heads; set'
-        f' NUM_HEADS to one of {_numbers(divisors(dims))}'
+        f'{name}: {dims} model dims (MODEL_DIMS) cannot be split into {heads}'
+        f' heads; set NUM_HEADS to one of {_numbers(divisors(dims))}'
     )
   layers, moe_layers = experiment.NUM_LAYERS, experiment.moe_layers()
   beyond = [i for i in moe_layers if not 0 <= i < layers]

@@ -82,7 +82,9 @@ def _print_published(published: Mapping[str, Any]) -> None:
   """Prints what the paper reports of the experiment."""
   days = published['days']
   days = f'; {days:,} days of one TPU v3 core' if days else ''
-  print(f'  Published, in percent (table {published["table"]} of the paper{days})')
+  print(
+      f'  Published, in percent (table {published["table"]} of the paper{days})'
+  )
   for label, value in published['results'].items():
     print(f'  {label:24} {value}')
   print()
@@ -93,15 +95,15 @@ def _print_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
   table = tables.new()
   for column in ('setting', 'value', 'default', 'set by'):
     table.add_column(column, overflow='fold')
+  table.add_column('meaning', no_wrap=True, overflow='ellipsis')
   groups = itertools.groupby(settings.items(), lambda item: item[1]['group'])
   for group, rows in groups:
     table.add_row(f'\n{group}')
     for name, row in rows:
       changed = row['set_by'] is not None
       default = _text(row['default']) if changed else ''
-      table.add_row(
-          f'  {name}', _text(row['value']), default, row['set_by'] or ''
-      )
+      by, meaning = row['set_by'] or '', row['meaning']
+      table.add_row(f'  {name}', _text(row['value']), default, by, meaning)
   tables.show(table, 110)
   print()
 

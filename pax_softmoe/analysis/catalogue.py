@@ -7,12 +7,13 @@ experiment as it is, on one device, and one for what they have in common.
 
 from collections.abc import Mapping
 import hashlib
-import importlib.util
 import json
 import math
 import os
 import pathlib
 from typing import Any
+
+import pax_softmoe
 
 # Of a setting: what its owner says of it, alike in all experiments.
 _DECLARED = ('default', 'takes', 'meaning', 'kept', 'group')
@@ -21,9 +22,8 @@ _ARRAYS = ('weights', 'activations')
 
 
 def folder() -> pathlib.Path:
-  """Returns the folder of the files, without importing the experiments."""
-  module = importlib.util.find_spec('pax_softmoe.experiments').origin
-  return pathlib.Path(module).with_name('catalogue')
+  """Returns the folder of the files, which is beside the experiments."""
+  return pathlib.Path(pax_softmoe.__file__).parent / 'experiments/catalogue'
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -96,9 +96,9 @@ def _write(name: str, content: Mapping[str, Any]) -> None:
   lines = []
   for key, value in content.items():
     text = json.dumps(value)
-    if isinstance(value, list) and any(isinstance(v, list | dict) for v in value):
+    if key in _ARRAYS or isinstance(value, list) and key == 'settings':
       text = '[\n  ' + ',\n  '.join(map(json.dumps, value)) + '\n ]'
-    elif key == 'settings':
+    elif isinstance(value, dict) and key == 'settings':
       parts = (f'{json.dumps(k)}: {json.dumps(v)}' for k, v in value.items())
       text = '{\n  ' + ',\n  '.join(parts) + '\n }'
     lines.append(f' {json.dumps(key)}: {text}')
@@ -123,5 +123,6 @@ def _has_one_device() -> bool:
     return platforms == 'cpu'
   devices = pathlib.Path('/dev')
   return 'TPU_NAME' not in os.environ and not any(
-      any(devices.glob(name)) for name in ('accel*', 'vfio/*', 'nvidia[0-9]*', 'kfd')
+      any(devices.glob(name))
+      for name in ('accel*', 'vfio/*', 'nvidia[0-9]*', 'kfd')
   )

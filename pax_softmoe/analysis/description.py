@@ -61,9 +61,9 @@ def _settings(cls: type, given: set[str]) -> dict[str, dict[str, Any]]:
           'takes': of.takes,
           'meaning': of.meaning,
           'kept': of.kept,
-          'group': (of.owner.__doc__ or _label(of.owner))
-          .splitlines()[0]
-          .rstrip('.'),
+          'group': (
+              (of.owner.__doc__ or _label(of.owner)).splitlines()[0].rstrip('.')
+          ),
       }
       for name, of in settings.declared(cls).items()
   }
@@ -77,7 +77,7 @@ def _set_by(cls: type, of: settings.Declaration) -> str | None:
   above = base.__mro__[1]
   if (base.__module__, base.__name__) == (above.__module__, above.__name__):
     # Made by `with_settings`; what it was not given, it has from a slice.
-    return f'SLICE={getattr(cls, "SLICE")}'
+    return f'SLICE={cls.SLICE}'
   return _label(base)
 
 
