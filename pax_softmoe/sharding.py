@@ -23,6 +23,8 @@ within each group of `expert`, and nothing else moves.
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import math
+from typing import Any
 
 MESH_AXES = ('replica', 'data', 'expert', 'mdl')
 BATCH_AXES = ('replica', 'data', 'expert')
@@ -187,19 +189,51 @@ def default_mesh_shape(num_devices: int, num_experts: int) -> tuple[int, ...]:
   return (1, num_devices // expert, expert, 1)
 
 
-def split_text(split: SplitDims) -> str:
-  """Returns a split for people; '-' for an unsplit dimension."""
-  if not any(split):
-    return 'replicated'
-  return ', '.join(
-      '-' if not axes else axes if isinstance(axes, str) else '+'.join(axes)
-      for axes in split
-  )
-
-
 def axis_size(mesh_shape: Sequence[int], axes: Axes | str | None) -> int:
   """Returns in how many parts `axes` split a dimension on that mesh."""
   size = 1
   for axis in (axes,) if isinstance(axes, str) else axes or ():
     size *= mesh_shape[MESH_AXES.index(axis)]
   return size
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+  """One array and its place.
+
+  Attributes:
+    name: as in checkpoints; of an activation, where it is and what it is.
+    shape: of the whole array.
+    split: per dimension None, a mesh axis, or a tuple of them.
+    itemsize: bytes of one number.
+    mesh: sizes of the mesh axes.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  split: tuple[Any, ...]
+  itemsize: int
+  mesh: tuple[int, ...]
+
+  @property
+  def bytes_per_device(self) -> int:
+    """Bytes on each device, padded up where a split does not divide."""
+    parts = (axis_size(self.mesh, axes) for axes in self.split)
+    sizes = (-(-size // part) for size, part in zip(self.shape, parts))
+    return math.prod(sizes) * self.itemsize
+
+  def split_text(self) -> str:
+    """Returns the split for people; '-' for an unsplit dimension."""
+    if not any(self.split):
+      return 'replicated'
+    return ', '.join(
+        '-' if not axes else axes if isinstance(axes, str) else '+'.join(axes)
+        for axes in self.split
+    )
+
+  def as_dict(self) -> dict[str, Any]:
+    """Returns all of it for JSON."""
+    return {
+        **dataclasses.asdict(self),
+        'bytes_per_device': self.bytes_per_device,
+    }

@@ -4,7 +4,6 @@ A change of any default shows here. If it is meant, `make golden` records it.
 """
 
 from collections.abc import Iterator
-import functools
 import json
 import pathlib
 from typing import Any
@@ -60,22 +59,29 @@ def test_there_is_no_golden_text_of_what_is_gone():
   assert {p.stem for p in GOLDEN.glob('*.txt')} == set(jobs.registered())
 
 
-@functools.cache
-def described(name: str) -> dict[str, Any]:
-  """Returns what JSON has of an experiment's description, computed."""
+def described(name: str) -> dict[str | None, dict[str, Any]]:
+  """Returns an experiment's descriptions, by slice, as JSON has them."""
   cls = jobs.find_experiment(name)
   from pax_softmoe.analysis import description
+  from pax_softmoe.experiments import stored
 
-  return json.loads(json.dumps(description.describe(cls)))
+  found = {None: description.describe(cls)}
+  for slices in sorted(stored.all_of(cls)):
+    given = {'SLICE': slices}
+    found[slices] = description.describe(cls.with_settings(**given), given)
+  return {k: json.loads(json.dumps(v)) for k, v in found.items()}
 
 
 @pytest.mark.parametrize('name', jobs.registered())
 def test_catalogue_has_what_is_computed(name, monkeypatch):
   monkeypatch.setattr(catalogue, '_has_one_device', lambda: True)
   want = described(name)
-  assert catalogue.read(name) == want, 'run `make golden`'
+  for slices, facts in want.items():
+    got = catalogue.read(name, slices)
+    assert got is not None, 'experiments have changed: run `make golden`'
+    assert json.loads(json.dumps(got)) == facts, 'run `make golden`'
   listed = json.loads(list_command.catalogue().read_text())[name]
-  assert listed == {key: want[key] for key in listed}
+  assert listed == {key: want[None][key] for key in listed}
   assert len(listed) == 7
 
 
@@ -83,7 +89,8 @@ def test_catalogue_has_nothing_that_is_gone():
   found = json.loads(list_command.catalogue().read_text())
   assert list(found) == jobs.registered()
   files = {path.stem for path in catalogue.folder().glob('*.json')}
-  assert files == {*jobs.registered(), 'common'}
+  names = {name.partition('@')[0] for name in files}
+  assert names == {*jobs.registered(), 'common'}
 
 
 def record() -> None:
@@ -95,9 +102,11 @@ def record() -> None:
   for name, text in texts.items():
     (GOLDEN / f'{name}.txt').write_text(text)
   found = {name: described(name) for name in jobs.registered()}
-  catalogue.write(found)
+  catalogue.write({
+      (name, s): facts for name, of in found.items() for s, facts in of.items()
+  })
   keys = list_command.facts(next(iter(found))).keys()
-  rows = {name: {k: of[k] for k in keys} for name, of in found.items()}
+  rows = {name: {k: of[None][k] for k in keys} for name, of in found.items()}
   list_command.catalogue().write_text(json.dumps(rows, indent=1) + '\n')
 
 

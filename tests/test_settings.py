@@ -118,6 +118,7 @@ def _files(monkeypatch):
         ('LOSS', 'ce', "'ce' (str)", 'one of softmax, sigmoid'),
         ('DISPATCH', 'hard', "'hard' (str)", 'one of soft, uniform'),
         ('REMAT', 'some', "'some' (str)", 'one of full, exchange'),
+        ('SAVE_MAX_TO_KEEP', 0, '0 (int)', FROM_1),
         ('EMA_DECAY', 1, '1 (int)', f'{NUMBER} and below 1'),
         ('DATA_DIR', {'a': 1}, "{'a': 1} (dict)", 'a text'),
         (
@@ -250,7 +251,10 @@ def test_a_class_with_a_slice_that_is_no_text():
         (
             experiments.SoftMoEFashionMnistFinetune,
             dict(LEARNING_RATE=1e-320),
-            'the learning rate of step .* would be nan; change LEARNING_RATE or',
+            (
+                'the learning rate of step .* would be nan; change'
+                ' LEARNING_RATE or'
+            ),
         ),
     ],
 )

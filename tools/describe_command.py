@@ -38,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
   settings = jobs.parse_settings(arguments.set)
   if arguments.slice:
     settings['SLICE'] = arguments.slice
-  facts = None if settings else catalogue.read(name)
+  facts = None
+  if settings.keys() <= {'SLICE'}:
+    facts = catalogue.read(name, settings.get('SLICE'))
   if facts is None:
     facts = _computed(name, settings)
   if arguments.json:
@@ -57,10 +59,17 @@ def run(arguments: argparse.Namespace) -> int:
   if 'stored' in facts:
     _print_stored(facts['settings']['SLICE']['value'], facts['stored'])
   _print_settings(facts['settings'])
-  _print_arrays('weight', facts['weights'])
-  total = sum(array['bytes_per_device'] for array in facts['weights'])
+  weights, activations = (
+      [
+          sharding.Array(**{k: a[k] for k in catalogue.ARRAY})
+          for a in facts[kind]
+      ]
+      for kind in ('weights', 'activations')
+  )
+  _print_arrays('weight', weights)
+  total = sum(array.bytes_per_device for array in weights)
   print(f'\n  weights on each device   {total / 2**30:.2f} GiB\n')
-  _print_arrays('activation of a training step', facts['activations'])
+  _print_arrays('activation of a training step', activations)
   return 0
 
 
@@ -69,13 +78,9 @@ def _computed(name: str, settings: dict[str, Any]) -> dict[str, Any]:
   print('loading PaxML and TensorFlow …', file=sys.stderr, flush=True)
   cls = jobs.find_experiment(name)
   from pax_softmoe.analysis import description
-  from pax_softmoe.experiments import stored
 
   changed = cls.with_settings(**settings) if settings else cls
-  facts = description.describe(changed, settings)
-  if changed.SLICE:
-    facts['stored'] = stored.find(cls, changed.SLICE)
-  return facts
+  return description.describe(changed, settings)
 
 
 def _print_published(published: Mapping[str, Any]) -> None:
@@ -145,16 +150,16 @@ def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
   print()
 
 
-def _print_arrays(title: str, arrays: Sequence[Mapping[str, Any]]) -> None:
-  """Prints a table of `placement.Array`s as JSON has them."""
+def _print_arrays(title: str, arrays: Sequence[sharding.Array]) -> None:
+  """Prints a table of arrays."""
   table = tables.new()
   for column in (title, 'shape', 'split over', 'MiB a device'):
     table.add_column(column, no_wrap=True)
   for array in arrays:
     table.add_row(
-        array['name'],
-        ' x '.join(map(str, array['shape'])) or 'scalar',
-        sharding.split_text(array['split']),
-        f'{array["bytes_per_device"] / 2**20:,.2f}',
+        array.name,
+        ' x '.join(map(str, array.shape)) or 'scalar',
+        array.split_text(),
+        f'{array.bytes_per_device / 2**20:,.2f}',
     )
   tables.show(table, 110)

@@ -2,23 +2,28 @@
 
 Computing it means importing PaxML and TensorFlow, which takes seconds; reading
 it does not. `make golden` writes it to `experiments/catalogue/`: a file for each
-experiment as it is, on one device, and one for what they have in common.
+experiment as it is on one device, one for each slice that settings are stored
+for, and one for what all have in common.
 """
 
 from collections.abc import Mapping
 import hashlib
 import json
-import math
 import os
 import pathlib
 from typing import Any
 
 import pax_softmoe
+from pax_softmoe import sharding
 
+# Of an array: what its size on each device follows from.
+ARRAY = ('name', 'shape', 'split', 'itemsize', 'mesh')
 # Of a setting: what its owner says of it, alike in all experiments.
 _DECLARED = ('default', 'takes', 'meaning', 'kept', 'group')
 _COMMON = 'common.json'
 _ARRAYS = ('weights', 'activations')
+# Parts with a line for each of their parts.
+_LONG = ('settings', *_ARRAYS)
 
 
 def folder() -> pathlib.Path:
@@ -26,53 +31,46 @@ def folder() -> pathlib.Path:
   return pathlib.Path(pax_softmoe.__file__).parent / 'experiments/catalogue'
 
 
-def read(name: str) -> dict[str, Any] | None:
+def read(name: str, slices: str | None = None) -> dict[str, Any] | None:
   """Returns what `description.describe` would of an experiment.
 
   Args:
-    name: of the experiment, none of whose settings is changed.
+    name: of the experiment.
+    slices: the setting SLICE; no other is changed.
 
   Returns:
-    None if it must be computed: it was registered or changed since, or the
+    None if it must be computed: it is not here, has changed since, or the
     machine may have several devices.
   """
-  path = folder() / f'{name}.json'
+  path = folder() / _file(name, slices)
   if not path.exists() or not _has_one_device():
     return None
   common = json.loads((folder() / _COMMON).read_text())
-  if common['sources'] != _sources():
-    return None
   found = json.loads(path.read_text())
+  if (common['sources'], found.pop('tuned')) != (_sources(), _tuned(slices)):
+    return None
   found['settings'] = {
       name: {'value': value, 'set_by': set_by} | common['settings'][declared]
       for name, (value, set_by, declared) in found['settings'].items()
   }
   for kind in _ARRAYS:
     found[kind] = [
-        {
-            'name': name,
-            'shape': shape,
-            'split': split,
-            'itemsize': itemsize,
-            'mesh': found['mesh'],
-            'bytes_per_device': math.prod(shape) * itemsize,
-        }
-        for name, shape, split, itemsize in found[kind]
+        sharding.Array(*row, found['mesh']).as_dict() for row in found[kind]
     ]
   return found
 
 
-def write(described: Mapping[str, Mapping[str, Any]]) -> None:
-  """Writes the files of all experiments, and removes those of others.
+def write(described: Mapping[tuple[str, str | None], Any]) -> None:
+  """Writes all files, and removes those of others.
 
   Args:
-    described: by name, what `description.describe` found on one device.
+    described: by experiment and slice, what `description.describe` found.
   """
   folder().mkdir(exist_ok=True)
   for path in folder().glob('*.json'):
     path.unlink()
   declared = []
-  for name, found in described.items():
+  for (name, slices), found in described.items():
     rows = {}
     for setting, row in found['settings'].items():
       declaration = {k: row[k] for k in _DECLARED}
@@ -81,28 +79,38 @@ def write(described: Mapping[str, Mapping[str, Any]]) -> None:
       number = declared.index(declaration)
       rows[setting] = [row['value'], row['set_by'], number]
     arrays = {
-        kind: [
-            [a[k] for k in ('name', 'shape', 'split', 'itemsize')]
-            for a in found[kind]
-        ]
+        kind: [[a[k] for k in ARRAY[:-1]] for a in found[kind]]
         for kind in _ARRAYS
     }
-    _write(f'{name}.json', {**found, 'settings': rows, **arrays})
+    content = {'tuned': _tuned(slices), **found, 'settings': rows, **arrays}
+    _write(_file(name, slices), content)
   _write(_COMMON, {'sources': _sources(), 'settings': declared})
 
 
+def _file(name: str, slices: str | None) -> str:
+  return f'{name}@{slices}.json' if slices else f'{name}.json'
+
+
 def _write(name: str, content: Mapping[str, Any]) -> None:
-  """Writes JSON with a line for each part, and for each part of a list."""
-  lines = []
-  for key, value in content.items():
-    text = json.dumps(value)
-    if key in _ARRAYS or isinstance(value, list) and key == 'settings':
-      text = '[\n  ' + ',\n  '.join(map(json.dumps, value)) + '\n ]'
-    elif isinstance(value, dict) and key == 'settings':
-      parts = (f'{json.dumps(k)}: {json.dumps(v)}' for k, v in value.items())
-      text = '{\n  ' + ',\n  '.join(parts) + '\n }'
-    lines.append(f' {json.dumps(key)}: {text}')
-  (folder() / name).write_text('{\n' + ',\n'.join(lines) + '\n}\n')
+  """Writes JSON of which single settings and arrays are single lines."""
+  texts = {
+      key: _lines(value) if key in _LONG else json.dumps(value)
+      for key, value in content.items()
+  }
+  parts = ',\n'.join(f' "{key}": {text}' for key, text in texts.items())
+  (folder() / name).write_text(f'{{\n{parts}\n}}\n')
+
+
+def _lines(value: dict[str, Any] | list[Any]) -> str:
+  """Returns JSON with a line for each part."""
+  if isinstance(value, dict):
+    parts = [f'{json.dumps(k)}: {json.dumps(v)}' for k, v in value.items()]
+    first, last = '{}'
+  else:
+    parts = [json.dumps(v) for v in value]
+    first, last = '[]'
+  inner = ',\n  '.join(parts)
+  return f'{first}\n  {inner}\n {last}'
 
 
 def _sources() -> str:
@@ -113,6 +121,17 @@ def _sources() -> str:
   return digest.hexdigest()
 
 
+def _tuned(slices: str | None) -> str:
+  """Returns a digest of what is stored for a slice; '' without one."""
+  if slices is None:
+    return ''
+  entries = [
+      [path.name, json.loads(path.read_text()).get(slices)]
+      for path in sorted(folder().with_name('tuned').glob('*.json'))
+  ]
+  return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
 def _has_one_device() -> bool:
   """Returns whether JAX is sure to find one device, without asking it."""
   flags = os.environ.get('XLA_FLAGS', '')
@@ -121,8 +140,6 @@ def _has_one_device() -> bool:
   platforms = os.environ.get('JAX_PLATFORMS', '')
   if platforms:
     return platforms == 'cpu'
-  devices = pathlib.Path('/dev')
-  return 'TPU_NAME' not in os.environ and not any(
-      any(devices.glob(name))
-      for name in ('accel*', 'vfio/*', 'nvidia[0-9]*', 'kfd')
-  )
+  names = ('accel*', 'vfio/*', 'nvidia[0-9]*', 'kfd')
+  found = (path for name in names for path in pathlib.Path('/dev').glob(name))
+  return 'TPU_NAME' not in os.environ and not any(found)

@@ -7,6 +7,7 @@ from typing import Any
 from pax_softmoe.analysis import model_size
 from pax_softmoe.analysis import placement
 from pax_softmoe.experiments import settings
+from pax_softmoe.experiments import stored
 
 _EXPERIMENTS = 'pax_softmoe.experiments.'
 
@@ -28,6 +29,7 @@ def describe(cls: Any, given: Iterable[str] = ()) -> dict[str, Any]:
   experiment.check_settings()
   weights = placement.weights(experiment)
   activations = placement.activations(experiment)
+  slices = experiment.SLICE
   found = {
       **model_size.describe(experiment),
       'mesh': list(experiment.mesh_shape()),
@@ -35,14 +37,17 @@ def describe(cls: Any, given: Iterable[str] = ()) -> dict[str, Any]:
       'sharding_overrides': settings.plain(experiment.SHARDING_OVERRIDES),
       'about': inspect.cleandoc(cls.__doc__ or ''),
   }
-  # Those of a base are not of this experiment.
-  published = None if given else vars(cls).get('published')
-  if published:
+  # Another model has none; nor are those of a base of this experiment.
+  leaf: type = cls.__mro__[1] if given else cls
+  published = vars(leaf).get('published')
+  if published and set(given) <= {'SLICE'}:
     found['published'] = {
         'results': published.by_label(),
         'table': published.table,
         'days': published.days,
     }
+  if slices:
+    found['stored'] = stored.find(cls, slices)
   return {
       **found,
       'settings': _settings(cls, set(given)),
