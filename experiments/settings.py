@@ -11,22 +11,20 @@ numbers, NaN and infinity are no numbers at all. A whole number may stand for
 one with a fraction, and a list for a tuple.
 """
 
-import collections.abc
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import difflib
 import functools
-import reprlib
 import sys
-import types
 import typing
 from typing import Annotated
 from typing import Any
 
 import annotated_types
 import numpy as np
+from pax_softmoe.experiments import wording
 import pydantic
 
 Ge = annotated_types.Ge
@@ -34,6 +32,8 @@ Gt = annotated_types.Gt
 Le = annotated_types.Le
 Len = annotated_types.Len
 Lt = annotated_types.Lt
+OneOf = wording.OneOf
+Words = wording.Words
 
 
 class Kept:
@@ -42,29 +42,6 @@ class Kept:
   It decides which arrays a checkpoint holds, or what the model computes with
   them: a job goes on only with the value that it began with.
   """
-
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-  """Says what a type takes, where its parts do not say it well."""
-
-  text: str
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class OneOf:
-  """After a type in an annotation: only those values that are in `choices`."""
-
-  choices: Iterable[Any]
-
-  def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-    validator = pydantic.AfterValidator(self._check)
-    return validator.__get_pydantic_core_schema__(source, handler)
-
-  def _check(self, value: Any) -> Any:
-    if value not in self.choices:
-      raise ValueError(f'no {value!r}; use one of the choices')
-    return value
 
 
 def _dtype(value: Any) -> str:
@@ -144,7 +121,9 @@ class Declaration:
       most = ''
       if first['type'] == 'less_than_equal':
         most = f', at most {first.get("ctx", {})["le"]:,.10g}'
-      return f'{self.name} is {_shown(value)}; it takes {self.takes}{most}'
+      return (
+          f'{self.name} is {wording.shown(value)}; it takes {self.takes}{most}'
+      )
     return None
 
 
@@ -272,8 +251,8 @@ def _own(cls: type) -> dict[str, Declaration]:
       continue
     try:
       if isinstance(annotation, str):
-        module = vars(sys.modules[cls.__module__])
-        annotation = eval(annotation, dict(module), dict(vars(cls)))
+        module = sys.modules.get(cls.__module__, typing)
+        annotation = eval(annotation, {**vars(module)}, {**vars(cls)})
       if typing.get_origin(annotation) in (typing.ClassVar, typing.Final):
         (annotation,) = typing.get_args(annotation)
       if annotation is np.dtype:
@@ -282,7 +261,7 @@ def _own(cls: type) -> dict[str, Declaration]:
     except (NameError, TypeError, ValueError, pydantic.PydanticUserError) as e:
       raise ValueError(
           f'{cls.__name__}: the declaration of {name} cannot be understood'
-          f' ({_line(str(e))}); use a type such as int, or one of'
+          f' ({wording.line(str(e))}); use a type such as int, or one of'
           ' pax_softmoe.experiments.settings'
       ) from e
     metadata = getattr(annotation, '__metadata__', ())
@@ -290,86 +269,9 @@ def _own(cls: type) -> dict[str, Declaration]:
     found[name] = Declaration(
         name=name,
         owner=cls,
-        takes=words(annotation),
+        takes=wording.words(annotation),
         meaning=texts[-1] if texts else '',
         kept=Kept in metadata,
         adapter=adapter,
     )
   return found
-
-
-_NOUNS = {
-    int: ('a whole number', 'whole numbers'),
-    float: ('a number', 'numbers'),
-    str: ('a text', 'texts'),
-    bool: ('True or False', 'True or False'),
-    type(None): ('None', 'None'),
-    Any: ('anything', 'anything'),
-}
-
-
-def words(annotation: Any, many: bool = False) -> str:
-  """Returns what values an annotation takes, in words.
-
-  Args:
-    annotation: a type, with or without constraints.
-    many: whether to speak of several such values.
-  """
-  metadata = getattr(annotation, '__metadata__', ())
-  if metadata:
-    annotation = annotation.__origin__
-  for constraint in metadata:
-    if isinstance(constraint, Words):
-      return constraint.text
-    if isinstance(constraint, OneOf):
-      return f'one of {", ".join(map(str, constraint.choices))}'
-  origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-  if annotation in _NOUNS:
-    text = _NOUNS[annotation][many]
-  elif origin is typing.Literal:
-    text = f'one of {", ".join(map(str, parts))}'
-  elif origin in (typing.Union, types.UnionType):
-    text = ' or '.join(words(p, many) for p in parts if p is not type(None))
-    text += ', or None' if type(None) in parts else ''
-  elif origin is collections.abc.Mapping:
-    key, value = (words(part, many=True) for part in parts)
-    text = f'a mapping from {key} to {value}'
-  elif origin in (collections.abc.Sequence, list, tuple):
-    text = f'a list of {words(parts[0], many=True)}'
-  else:
-    text = getattr(annotation, '__name__', str(annotation))
-  return text + ''.join(map(_bounds, metadata))
-
-
-def _bounds(constraint: Any) -> str:
-  """Returns what a constraint asks for, to stand behind a noun."""
-  match constraint:
-    case annotated_types.Ge(least):
-      return f' of {least:g} or more'
-    case annotated_types.Gt(bound):
-      return f' above {bound:g}'
-    case annotated_types.Lt(bound):
-      return f' and below {bound:g}'
-    case annotated_types.Len(1, None):
-      return ', at least one'
-  # That it is at most so much is said of values that are larger.
-  return ''
-
-
-def _shown(value: Any) -> str:
-  """Returns a value and its type on one short line."""
-  try:
-    text = _SHORT.repr(value)
-  # Its class may be anybody's, and Python does not print all numbers.
-  except Exception:  # pylint: disable=broad-exception-caught
-    text = 'a value'
-  kind = '' if value is None else f' ({type(value).__name__})'
-  return _line(text) + kind
-
-
-def _line(text: str) -> str:
-  return ' '.join(text.split())
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
