@@ -80,7 +80,8 @@ class ShardingRules:
         tuple of them, or None for not split.
 
     Raises:
-      ValueError: a kind, letter or mesh axis does not exist.
+      ValueError: a kind, letter or mesh axis does not exist, or an axis is
+        named twice.
     """
     kinds = {
         f.name: dict(getattr(self, f.name)) for f in dataclasses.fields(self)
@@ -98,6 +99,11 @@ class ShardingRules:
         raise ValueError(
             f'sharding override {key!r}: no mesh axis {unknown[0]!r}; use'
             f' {", ".join(MESH_AXES)}'
+        )
+      if len(set(axes)) < len(axes):
+        raise ValueError(
+            f'sharding override {key!r}: {axes} has a mesh axis twice; name'
+            ' each once'
         )
       kinds[kind][letter] = axes
     return ShardingRules(**kinds)

@@ -55,7 +55,8 @@ def read(name: str, slices: str | None = None) -> dict[str, Any] | None:
   }
   for kind in _ARRAYS:
     found[kind] = [
-        sharding.Array(*row, found['mesh']).as_dict() for row in found[kind]
+        sharding.Array(**dict(zip(ARRAY, [*row, found['mesh']]))).as_dict()
+        for row in found[kind]
     ]
   return found
 
