@@ -3,13 +3,12 @@
     python -m paxml.main --exp=pax_softmoe.experiments.NAME --job_log_dir=DIR
 
 Pax finds an experiment by the module and name of its class, so all of them are
-defined here, each from a size, a router and a recipe. Published results are
-those of the Soft MoE paper: precision at 1 on JFT-4B and ImageNet 10-shot
-accuracy in percent, and where there is a third number, ImageNet accuracy after
-fine-tuning. Training times are in days of one TPU v3 core.
+defined here, each from a size, a router and a recipe, and with the results that
+are published of it.
 """
 
 from pax_softmoe.experiments import recipes
+from pax_softmoe.experiments import results
 from pax_softmoe.experiments import routers
 from pax_softmoe.experiments import sizes
 from paxml import experiment_registry
@@ -82,87 +81,81 @@ class UniformSoftFashionMnist(SoftMoEFashionMnist):
 
 @register
 class SoftMoES32(sizes.S, routers.SoftMoE, recipes.JftShort):
-  """Soft MoE S/32 with 32 experts: 48.2, 62.3 (table 9)."""
+  """Soft MoE S/32 with 32 experts."""
 
+  published = results.Paper(48.2, 62.3, table=9)
   PATCH_SIZE = 32
   NUM_EXPERTS = 32
 
 
 @register
 class SoftMoES16(sizes.S, routers.SoftMoE, recipes.Jft):
-  """Soft MoE S/16 with 128 experts.
+  """Soft MoE S/16 with 128 experts."""
 
-  58.1, 78.8, 86.8 (table 8; 4 M steps, 175 days).
-  """
-
+  published = results.Paper(58.1, 78.8, 86.8, table=8, days=175)
   PATCH_SIZE = 16
   NUM_EXPERTS = 128
 
 
 @register
 class SoftMoES14(sizes.S, routers.SoftMoE, recipes.Jft):
-  """Soft MoE S/14 with 256 experts.
+  """Soft MoE S/14 with 256 experts."""
 
-  58.9, 80.0, 87.2 (table 8; 4 M steps, 198 days).
-  """
-
+  published = results.Paper(58.9, 80.0, 87.2, table=8, days=198)
   PATCH_SIZE = 14
   NUM_EXPERTS = 256
 
 
 @register
 class SoftMoES8(sizes.S, routers.SoftMoE, recipes.JftShort):
-  """Soft MoE S/8 with 512 experts: 56.1, 78.0 (table 9)."""
+  """Soft MoE S/8 with 512 experts."""
 
+  published = results.Paper(56.1, 78.0, table=9)
   PATCH_SIZE = 8
   NUM_EXPERTS = 512
 
 
 @register
 class SoftMoEB32(sizes.B, routers.SoftMoE, recipes.JftShort):
-  """Soft MoE B/32 with 32 experts: 50.9, 69.7 (table 9)."""
+  """Soft MoE B/32 with 32 experts."""
 
+  published = results.Paper(50.9, 69.7, table=9)
   PATCH_SIZE = 32
   NUM_EXPERTS = 32
 
 
 @register
 class SoftMoEB16(sizes.B, routers.SoftMoE, recipes.Jft):
-  """Soft MoE B/16 with 128 experts.
+  """Soft MoE B/16 with 128 experts."""
 
-  60.0, 82.0, 88.0 (table 8; 4 M steps, 450 days).
-  """
-
+  published = results.Paper(60.0, 82.0, 88.0, table=8, days=450)
   PATCH_SIZE = 16
   NUM_EXPERTS = 128
 
 
 @register
 class SoftMoEL32(sizes.L, routers.SoftMoE, recipes.JftShort):
-  """Soft MoE L/32 with 32 experts: 53.5, 75.0 (table 9)."""
+  """Soft MoE L/32 with 32 experts."""
 
+  published = results.Paper(53.5, 75.0, table=9)
   PATCH_SIZE = 32
   NUM_EXPERTS = 32
 
 
 @register
 class SoftMoEL16(sizes.L, routers.SoftMoE, recipes.Jft):
-  """Soft MoE L/16 with 128 experts.
+  """Soft MoE L/16 with 128 experts."""
 
-  61.3, 83.7, 88.9 (table 8; 4 M steps, 1,355 days).
-  """
-
+  published = results.Paper(61.3, 83.7, 88.9, table=8, days=1_355)
   PATCH_SIZE = 16
   NUM_EXPERTS = 128
 
 
 @register
 class SoftMoEH14(sizes.H, routers.SoftMoE, recipes.Jft):
-  """Soft MoE H/14 with 128 experts.
+  """Soft MoE H/14 with 128 experts."""
 
-  61.7, 84.2, 89.1 (table 8; 2 M steps, 2,225 days).
-  """
-
+  published = results.Paper(61.7, 84.2, 89.1, table=8, days=2_225)
   PATCH_SIZE = 14
   NUM_EXPERTS = 128
   NUM_TRAIN_STEPS = 2_000_000
@@ -170,8 +163,9 @@ class SoftMoEH14(sizes.H, routers.SoftMoE, recipes.Jft):
 
 @register
 class SoftMoEH14E256(SoftMoEH14):
-  """Soft MoE H/14 with 256 experts: 62.1, 84.3, 89.1 (table 8; 2,554 days)."""
+  """Soft MoE H/14 with 256 experts."""
 
+  published = results.Paper(62.1, 84.3, 89.1, table=8, days=2_554)
   NUM_EXPERTS = 256
 
 
@@ -180,15 +174,17 @@ class SoftMoEH14E256(SoftMoEH14):
 
 @register
 class ViTS32(sizes.S, routers.Dense, recipes.JftShort):
-  """Dense ViT S/32: 42.8, 51.0 (table 9)."""
+  """Dense ViT S/32."""
 
+  published = results.Paper(42.8, 51.0, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class ViTS16(sizes.S, routers.Dense, recipes.Jft):
-  """Dense ViT S/16: 51.3, 67.6, 84.0 (table 8; 4 M steps, 153.5 days)."""
+  """Dense ViT S/16."""
 
+  published = results.Paper(51.3, 67.6, 84.0, table=8, days=153.5)
   PATCH_SIZE = 16
 
 
@@ -201,43 +197,49 @@ class ViTS14(sizes.S, routers.Dense, recipes.JftShort):
 
 @register
 class ViTS8(sizes.S, routers.Dense, recipes.JftShort):
-  """Dense ViT S/8: 49.9, 66.7 (table 9)."""
+  """Dense ViT S/8."""
 
+  published = results.Paper(49.9, 66.7, table=9)
   PATCH_SIZE = 8
 
 
 @register
 class ViTB32(sizes.B, routers.Dense, recipes.JftShort):
-  """Dense ViT B/32: 48.0, 63.4 (table 9)."""
+  """Dense ViT B/32."""
 
+  published = results.Paper(48.0, 63.4, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class ViTB16(sizes.B, routers.Dense, recipes.Jft):
-  """Dense ViT B/16: 56.2, 76.8, 86.6 (table 8; 4 M steps, 410 days)."""
+  """Dense ViT B/16."""
 
+  published = results.Paper(56.2, 76.8, 86.6, table=8, days=410)
   PATCH_SIZE = 16
 
 
 @register
 class ViTL32(sizes.L, routers.Dense, recipes.JftShort):
-  """Dense ViT L/32: 51.3, 70.9 (table 9)."""
+  """Dense ViT L/32."""
 
+  published = results.Paper(51.3, 70.9, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class ViTL16(sizes.L, routers.Dense, recipes.Jft):
-  """Dense ViT L/16: 59.8, 81.5, 88.5 (table 8; 4 M steps, 1,290 days)."""
+  """Dense ViT L/16."""
 
+  published = results.Paper(59.8, 81.5, 88.5, table=8, days=1_290)
   PATCH_SIZE = 16
 
 
 @register
 class ViTH14(sizes.H, routers.Dense, recipes.Jft):
-  """Dense ViT H/14: 59.7, 83.3, 88.9 (table 8; 2 M steps, 2,040 days)."""
+  """Dense ViT H/14."""
 
+  published = results.Paper(59.7, 83.3, 88.9, table=8, days=2_040)
   PATCH_SIZE = 14
   NUM_TRAIN_STEPS = 2_000_000
 
@@ -247,15 +249,17 @@ class ViTH14(sizes.H, routers.Dense, recipes.Jft):
 
 @register
 class TokensChoiceS32(sizes.S, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice S/32 with 32 experts: 46.3, 58.7 (table 9)."""
+  """Tokens Choice S/32 with 32 experts."""
 
+  published = results.Paper(46.3, 58.7, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class TokensChoiceS16(sizes.S, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice S/16 with 32 experts: 51.2, 68.9 (table 9)."""
+  """Tokens Choice S/16 with 32 experts."""
 
+  published = results.Paper(51.2, 68.9, table=9)
   PATCH_SIZE = 16
 
 
@@ -268,43 +272,49 @@ class TokensChoiceS14(sizes.S, routers.TokensChoice, recipes.JftShort):
 
 @register
 class TokensChoiceS8(sizes.S, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice S/8 with 32 experts: 53.8, 73.7 (table 9)."""
+  """Tokens Choice S/8 with 32 experts."""
 
+  published = results.Paper(53.8, 73.7, table=9)
   PATCH_SIZE = 8
 
 
 @register
 class TokensChoiceB32(sizes.B, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice B/32 with 32 experts: 49.7, 66.2 (table 9)."""
+  """Tokens Choice B/32 with 32 experts."""
 
+  published = results.Paper(49.7, 66.2, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class TokensChoiceB16(sizes.B, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice B/16 with 32 experts: 53.7, 74.4 (table 9)."""
+  """Tokens Choice B/16 with 32 experts."""
 
+  published = results.Paper(53.7, 74.4, table=9)
   PATCH_SIZE = 16
 
 
 @register
 class TokensChoiceL32(sizes.L, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice L/32 with 32 experts: 52.3, 71.7 (table 9)."""
+  """Tokens Choice L/32 with 32 experts."""
 
+  published = results.Paper(52.3, 71.7, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class TokensChoiceL16(sizes.L, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice L/16 with 32 experts: 55.9, 78.5 (table 9)."""
+  """Tokens Choice L/16 with 32 experts."""
 
+  published = results.Paper(55.9, 78.5, table=9)
   PATCH_SIZE = 16
 
 
 @register
 class TokensChoiceH14(sizes.H, routers.TokensChoice, recipes.JftShort):
-  """Tokens Choice H/14 with 64 experts: 56.7, 79.8 (table 9)."""
+  """Tokens Choice H/14 with 64 experts."""
 
+  published = results.Paper(56.7, 79.8, table=9)
   PATCH_SIZE = 14
   NUM_EXPERTS = 64
   CAPACITY_FACTOR = 1.25
@@ -315,15 +325,17 @@ class TokensChoiceH14(sizes.H, routers.TokensChoice, recipes.JftShort):
 
 @register
 class ExpertsChoiceS32(sizes.S, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice S/32 with 32 experts: 46.6, 58.2 (table 9)."""
+  """Experts Choice S/32 with 32 experts."""
 
+  published = results.Paper(46.6, 58.2, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class ExpertsChoiceS16(sizes.S, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice S/16 with 32 experts: 51.3, 68.7 (table 9)."""
+  """Experts Choice S/16 with 32 experts."""
 
+  published = results.Paper(51.3, 68.7, table=9)
   PATCH_SIZE = 16
 
 
@@ -336,44 +348,50 @@ class ExpertsChoiceS14(sizes.S, routers.ExpertsChoice, recipes.JftShort):
 
 @register
 class ExpertsChoiceS8(sizes.S, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice S/8 with 32 experts: 53.6, 73.4 (table 9)."""
+  """Experts Choice S/8 with 32 experts."""
 
+  published = results.Paper(53.6, 73.4, table=9)
   PATCH_SIZE = 8
 
 
 @register
 class ExpertsChoiceB32(sizes.B, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice B/32 with 32 experts: 49.9, 66.0 (table 9)."""
+  """Experts Choice B/32 with 32 experts."""
 
+  published = results.Paper(49.9, 66.0, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class ExpertsChoiceB16(sizes.B, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice B/16 with 32 experts: 54.2, 74.5 (table 9)."""
+  """Experts Choice B/16 with 32 experts."""
 
+  published = results.Paper(54.2, 74.5, table=9)
   PATCH_SIZE = 16
 
 
 @register
 class ExpertsChoiceL32(sizes.L, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice L/32 with 32 experts: 52.7, 71.7 (table 9)."""
+  """Experts Choice L/32 with 32 experts."""
 
+  published = results.Paper(52.7, 71.7, table=9)
   PATCH_SIZE = 32
 
 
 @register
 class ExpertsChoiceL16(sizes.L, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice L/16 with 32 experts: 55.1, 77.5 (table 9)."""
+  """Experts Choice L/16 with 32 experts."""
 
+  published = results.Paper(55.1, 77.5, table=9)
   PATCH_SIZE = 16
   GROUP_SIZE = 1
 
 
 @register
 class ExpertsChoiceH14(sizes.H, routers.ExpertsChoice, recipes.JftShort):
-  """Experts Choice H/14 with 64 experts: 57.3, 80.4 (table 9)."""
+  """Experts Choice H/14 with 64 experts."""
 
+  published = results.Paper(57.3, 80.4, table=9)
   PATCH_SIZE = 14
   NUM_EXPERTS = 64
   CAPACITY_FACTOR = 1.25
@@ -489,7 +507,9 @@ class SoftMoEFashionMnistFinetune(
 
 @register
 class SoftMoES16ImageNet(SoftMoES16, recipes.ImageNetFinetune):
-  """Fine-tunes `SoftMoES16` on ImageNet at 384 pixels: 86.8 (table 8)."""
+  """Fine-tunes `SoftMoES16` on ImageNet at 384 pixels."""
+
+  published = results.Paper(finetuned=86.8, table=8)
 
 
 @register
@@ -511,4 +531,6 @@ class SoftMoEH14ImageNet(SoftMoEH14, recipes.ImageNetFinetune):
 
 @register
 class ViTS16ImageNet(ViTS16, recipes.ImageNetFinetune):
-  """Fine-tunes `ViTS16` on ImageNet at 384 pixels: 84.0 (table 8)."""
+  """Fine-tunes `ViTS16` on ImageNet at 384 pixels."""
+
+  published = results.Paper(finetuned=84.0, table=8)

@@ -1,6 +1,5 @@
 """What all experiments share: settings in, a Pax task and data sets out."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import math
 from typing import Any
@@ -13,7 +12,9 @@ from pax_softmoe import optimizers
 from pax_softmoe import sharding
 from pax_softmoe.data import image_input
 from pax_softmoe.data import sources
+from pax_softmoe.experiments import declared
 from pax_softmoe.experiments import long_jobs
+from pax_softmoe.experiments import settings
 from pax_softmoe.experiments import start_and_fewshot
 from pax_softmoe.experiments import stored
 from pax_softmoe.experiments import validation
@@ -53,85 +54,30 @@ class _Configured(
 
 
 class ImageClassification(
-    _AnyMesh, start_and_fewshot.StartAndFewShot, long_jobs.LongJobSettings
+    _AnyMesh,
+    declared.All,
+    start_and_fewshot.StartAndFewShot,
+    long_jobs.LongJobSettings,
 ):
   """Trains a vision transformer to classify images.
 
-  Settings are class attributes in capitals. A subclass changes them by
-  assignment; a command line does through `as_config`.
+  Settings are class attributes in capitals, which `declared` and other bases
+  declare as `settings` describes. A subclass changes them by assignment; a
+  command line does through `as_config`.
   """
-
-  # Images and labels. Experiments whose data is not in the package need
-  # DATA_DIR to run, though not to be described. `named.find` tells what it may
-  # be; a mapping of several to rates mixes them.
-  DATA_DIR: str | Mapping[str, float] = ''
-  IMAGE_SIZE: int = 224
-  CHANNELS: int = 3
-  NUM_CLASSES: int = 0
-  LOSS: str = 'softmax'  # or 'sigmoid', summed over classes
-  # Concentration of mixup in training; 0 for none.
-  MIXUP: float = 0.0
-
-  # The transformer; `sizes` has those of the paper.
-  PATCH_SIZE: int = 16
-  MODEL_DIMS: int = 0
-  HIDDEN_DIMS: int = 0
-  NUM_HEADS: int = 0
-  NUM_LAYERS: int = 0
-  # Normalized queries and keys. Weights of others' models are without.
-  QK_NORM: bool = True
-  # Blocks with experts, counted from 0; None for the second half.
-  MOE_LAYERS: Sequence[int] | None = None
-
-  # Training. Batch sizes are global, over all chips.
-  TRAIN_BATCH_SIZE: int = 4096
-  EVAL_BATCH_SIZE: int = 4096
-  NUM_TRAIN_STEPS: int = 0
-  SEED: int = 0
-
-  # AdamW and its schedule.
-  LEARNING_RATE: float = 1e-3
-  WARMUP_STEPS: int = 10_000
-  COOLDOWN_STEPS: int = 50_000
-  TIMESCALE: int = 10_000
-  CLIP_GRADIENT_NORM: float = 1.0
-  HEAD_DECAY: float = 3.0
-  KERNEL_DECAY: float = 0.03
-
-  # Where arrays live. The mesh is (replica, data, expert, mdl) of the chips of
-  # a slice; None for as wide an expert axis as fits. DCN_MESH_SHAPE multiplies
-  # it over slices.
-  ICI_MESH_SHAPE: Sequence[int] | None = None
-  DCN_MESH_SHAPE: Sequence[int] | None = None
-  SHARDING: str = 'expert_parallel'
-  SHARDING_OVERRIDES: Mapping[str, Any] = {}
-
-  # A slice of TPU v4 as 'v4-128', or several as '2xv4-128', to take what
-  # `softmoe tune` stored for it: mesh, sharding, remat, batch sizes, dtype of
-  # the first moment. What is set along with SLICE, or in a subclass, stays.
-  SLICE: str | None = None
-
-  # Memory and precision.
-  COMPUTE_DTYPE: jnp.dtype = jnp.bfloat16
-  FIRST_MOMENT_DTYPE: jnp.dtype | None = None
-  REMAT: str = 'full'
-  SCAN_LAYERS: bool = True
-
-  # Intervals in steps.
-  SUMMARY_INTERVAL_STEPS: int = 100
-  EVAL_INTERVAL_STEPS: int = 5_000
-  SAVE_INTERVAL_STEPS: int = 1_000
 
   def __init_subclass__(cls, **kwargs: Any):
     super().__init_subclass__(**kwargs)
-    if vars(cls).get('SLICE'):
-      tuned = stored.find(cls, cls.SLICE)['settings']
+    if vars(cls).get('SLICE') is not None:
+      settings.check(cls, ['SLICE'])
+      with validation.about(cls, 'SLICE'):
+        tuned = stored.find(cls, cls.SLICE)['settings']
       for name in tuned.keys() - vars(cls).keys():
         setattr(cls, name, tuned[name])
 
   @classmethod
   def as_config(
-      cls, **settings: Any
+      cls, /, **changes: Any
   ) -> pax_fiddle.Config[parameterized_experiment.ParameterizedExperiment]:
     """Returns the experiment as a Fiddle config, with some settings changed.
 
@@ -141,12 +87,12 @@ class ImageClassification(
         --fdl=set:task.train.num_train_steps=20
 
     Args:
-      **settings: new values of settings of this class.
+      **changes: new values of settings of this class.
 
     Raises:
-      ValueError: a setting does not exist, or the settings do not fit together.
+      ValueError: see `with_settings`, or the settings do not fit together.
     """
-    experiment = cls.with_settings(**settings)()
+    experiment = cls.with_settings(**changes)()
     experiment.validate()
     return pax_fiddle.Config(
         _Configured,
@@ -158,22 +104,31 @@ class ImageClassification(
     )
 
   @classmethod
-  def with_settings(cls, **settings: Any) -> type['ImageClassification']:
+  def with_settings(cls, /, **changes: Any) -> type['ImageClassification']:
     """Returns this experiment with some settings changed.
 
     Args:
-      **settings: new values of settings of this class.
+      **changes: new values of settings of this class.
 
     Raises:
-      ValueError: a setting does not exist.
+      ValueError: a setting does not exist, or does not take a value.
     """
-    changed = type(cls.__name__, (cls,), {**settings, '__doc__': cls.__doc__})
+    settings.check_names(cls, changes)
+    changed = type(cls.__name__, (cls,), {**changes, '__doc__': cls.__doc__})
     changed.__module__ = cls.__module__
-    validation.check_setting_names(changed)
+    settings.check(changed)
     return changed
 
+  def check_settings(self) -> None:
+    """Checks that the settings fit together and the mesh, whatever runs it.
+
+    Raises:
+      ValueError: they do not; the message says which to change and how.
+    """
+    validation.check_settings(self)
+
   def validate(self) -> None:
-    """Checks that the settings fit together, the mesh and the data.
+    """Checks the settings, and that they fit this machine and the data.
 
     Raises:
       ValueError: they do not; the message says which to change and how.
@@ -193,9 +148,6 @@ class ImageClassification(
   def eval_ops(self) -> Sequence[Any]:
     """Returns what is done to each image in evaluation, in order."""
     raise NotImplementedError
-
-  TRAIN_SPLIT: str = 'train'
-  EVAL_SPLITS: Sequence[str] = ('test',)
 
   def _dataset(
       self, name: str, split: str, is_training: bool
@@ -293,7 +245,7 @@ class ImageClassification(
         num_classes=self.NUM_CLASSES,
         loss=self.LOSS,
         dtype=jnp.float32,
-        fprop_dtype=self.COMPUTE_DTYPE,
+        fprop_dtype=compat.dtype(self.COMPUTE_DTYPE),
     )
 
   def weight_decays(self) -> Sequence[tuple[str, float]]:
@@ -345,16 +297,18 @@ class ImageClassification(
     dcn = self.DCN_MESH_SHAPE or (1, 1, 1, 1)
     return tuple(i * d for i, d in zip(self.ici_mesh_shape(), dcn))
 
-  def task(self) -> pax_fiddle.Config[tasks_lib.SingleTask]:
-    """Returns the Pax task: model, optimizer, intervals, mesh."""
-    rules = self.sharding_rules()
+  def placed_model(self) -> LayerTpl:
+    """Returns the template of the model with its place on the mesh."""
     model = self.model()
-    annotate.annotate_classifier(model, rules)
+    annotate.annotate_classifier(model, self.sharding_rules())
     model.mesh_axis_names = sharding.MESH_AXES
     model.ici_mesh_shape = self.ici_mesh_shape()
     model.dcn_mesh_shape = self.DCN_MESH_SHAPE
+    return model
 
-    task = self.task_tpl(model)
+  def task(self) -> pax_fiddle.Config[tasks_lib.SingleTask]:
+    """Returns the Pax task: model, optimizer, intervals, mesh."""
+    task = self.task_tpl(self.placed_model())
     train = self.train_settings(task.train)
     task.train = train
     train.num_train_steps = self.NUM_TRAIN_STEPS
@@ -368,7 +322,7 @@ class ImageClassification(
         # Adam is elementwise, so stacked layers need no loop over layers.
         vectorize_on_repeat_prefix=False,
     )
-    batch = rules.activation('b')[0]
+    batch = self.sharding_rules().activation('b')[0]
     train.inputs_split_mapping = NestedMap(
         map_1d=(batch,),
         map_2d=(batch, None),

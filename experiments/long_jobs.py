@@ -1,8 +1,11 @@
 """What jobs need that run for days: guards, checkpoints, throughput."""
 
+from typing import Annotated
+
 import fiddle as fdl
 from pax_softmoe import optimizers
 from pax_softmoe.analysis import model_size
+from pax_softmoe.experiments import settings
 from pax_softmoe.models import train_program
 from paxml import base_executor
 from paxml import base_experiment
@@ -25,25 +28,40 @@ class LongJob(base_experiment.BaseExperiment):
 
 
 class LongJobSettings(LongJob):
-  """What `base.ImageClassification` has besides."""
+  """Long jobs.
 
-  # The newest checkpoints stay, and all of multiples of some number of steps.
-  SAVE_MAX_TO_KEEP: int = 3
-  SAVE_KEEP_EVERY_STEPS: int | None = None
+  Which checkpoints to keep, guards, accumulated gradients, averaged weights.
+  """
 
-  # Steps are skipped whose gradient is not finite or has a norm above this (0:
-  # any norm will do), and the job ends after so many in a row (0: never).
-  SKIP_STEP_GRADIENT_NORM: float = 0.0
-  MAX_SKIPPED_STEPS: int = 100
-
-  # Batches of TRAIN_BATCH_SIZE whose gradients make one update. All numbers of
-  # steps are of batches.
-  ACCUMULATE_STEPS: int = 1
-
-  # Of a moving average of the weights; 0 for none. All evaluations are of the
-  # average, and it is what is taken from a checkpoint: by INIT_FROM and all
-  # commands such as `softmoe export`.
-  EMA_DECAY: float = 0.0
+  SAVE_MAX_TO_KEEP: Annotated[
+      settings.Count, 'Newest checkpoints that stay.'
+  ] = 3
+  SAVE_KEEP_EVERY_STEPS: Annotated[
+      settings.Count | None,
+      'Checkpoints of multiples of so many steps stay too.',
+  ] = None
+  SKIP_STEP_GRADIENT_NORM: Annotated[
+      settings.NonNegative,
+      'Steps are skipped whose gradient is not finite or has a larger norm; 0'
+      ' for any norm.',
+  ] = 0.0
+  MAX_SKIPPED_STEPS: Annotated[
+      settings.Whole,
+      'The job ends after so many skipped steps in a row; 0 for never.',
+  ] = 100
+  ACCUMULATE_STEPS: Annotated[
+      settings.Count,
+      settings.Kept,
+      'Batches of TRAIN_BATCH_SIZE whose gradients make one update. All numbers'
+      ' of steps are of batches.',
+  ] = 1
+  EMA_DECAY: Annotated[
+      settings.Decay,
+      settings.Kept,
+      'Of a moving average of the weights, such as 0.9999; 0 for none. All'
+      ' evaluations are of the average, and it is what is taken from a'
+      ' checkpoint: by INIT_FROM and all commands such as `softmoe export`.',
+  ] = 0.0
 
   def train_settings(
       self, train: pax_fiddle.Config[tasks_lib.SingleTask.Train]
@@ -77,27 +95,11 @@ class LongJobSettings(LongJob):
     return optimizer
 
   def check_long_job(self) -> None:
-    """Raises ValueError if a setting of this class makes no sense."""
-    name = type(self).__name__
-    for setting, least in (
-        ('ACCUMULATE_STEPS', 1),
-        ('SAVE_MAX_TO_KEEP', 1),
-        ('MAX_SKIPPED_STEPS', 0),
-        ('SKIP_STEP_GRADIENT_NORM', 0),
-    ):
-      value = getattr(self, setting)
-      if value < least:
-        raise ValueError(
-            f'{name}: {setting} is {value}; set it to {least} or more'
-        )
-    if not 0 <= self.EMA_DECAY < 1:
-      raise ValueError(
-          f'{name}: EMA_DECAY is {self.EMA_DECAY}; set it to 0 for none, or'
-          ' below 1, such as 0.9999'
-      )
+    """Raises ValueError if settings of this class do not fit the others."""
     every, interval = self.SAVE_KEEP_EVERY_STEPS, self.SAVE_INTERVAL_STEPS
-    if every is not None and (every < 1 or every % interval):
+    if every is not None and every % interval:
       raise ValueError(
-          f'{name}: SAVE_KEEP_EVERY_STEPS is {every}, and checkpoints are saved'
-          f' every {interval} steps; set it to a multiple of that, or None'
+          f'{type(self).__name__}: SAVE_KEEP_EVERY_STEPS is {every}, and'
+          f' checkpoints are saved every {interval} steps; set it to a multiple'
+          ' of that, or None'
       )

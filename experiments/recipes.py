@@ -1,6 +1,7 @@
 """How the models of the paper are trained; a leaf adds size and router."""
 
 from collections.abc import Sequence
+from typing import Annotated
 from typing import Any
 
 from jax import numpy as jnp
@@ -8,9 +9,12 @@ from pax_softmoe.data import image_ops
 from pax_softmoe.data import named
 from pax_softmoe.data import sources
 from pax_softmoe.experiments import base
+from pax_softmoe.experiments import settings
 from praxis import optimizers
 from praxis import pax_fiddle
 from praxis import schedules
+
+_FinalRate = Annotated[settings.NonNegative, 'Learning rate of the last step.']
 
 
 class Jft(base.ImageClassification):
@@ -107,7 +111,7 @@ class ImageNet21k(Jft):
   TRAIN_BATCH_SIZE = 4_096
   NUM_TRAIN_STEPS = 300 * (14_197_122 - 102_400) // 4_096
   WARMUP_STEPS = 10_000
-  FINAL_LEARNING_RATE: float = 1e-5
+  FINAL_LEARNING_RATE: _FinalRate = 1e-5
   HEAD_DECAY = 0.1
   KERNEL_DECAY = 0.1
   MIXUP = 0.5
@@ -134,9 +138,6 @@ class Laion(Jft):
   augmentation are the paper's, labels and loss are not, and its results do not
   apply. LAION has captions and no classes; point DATA_DIR at labelled images,
   and set NUM_CLASSES to their classes.
-
-  INCEPTION_CROP is for Soft MoE. The paper resizes images for the others, which
-  crops hurt.
   """
 
   IMAGE_SIZE = 256
@@ -147,7 +148,11 @@ class Laion(Jft):
   COOLDOWN_STEPS = 20_000
   HEAD_DECAY = 0.1
   KERNEL_DECAY = 0.1
-  INCEPTION_CROP: bool = True
+  INCEPTION_CROP: Annotated[
+      bool,
+      'Whether training crops images, as the paper does for Soft MoE. For the'
+      ' others, which crops hurt, it resizes them.',
+  ] = True
 
   def train_ops(self) -> Sequence[Any]:
     if self.INCEPTION_CROP:
@@ -170,7 +175,7 @@ class _Finetune:
   INIT_HEAD = False
   LOSS = 'softmax'
   LEARNING_RATE = 3e-3
-  FINAL_LEARNING_RATE: float = 1e-5
+  FINAL_LEARNING_RATE: _FinalRate = 1e-5
   CLIP_GRADIENT_NORM = 10.0
 
   def optimizer(self) -> pax_fiddle.Config[optimizers.ShardedSgd]:
@@ -203,12 +208,13 @@ class ImageNetFinetune(_Finetune, Jft):
 
 
 class FashionMnist(base.ImageClassification):
-  """Fashion-MNIST on a CPU, in minutes: grey photographs of ten garments.
+  """Fashion-MNIST on a CPU, in minutes: grey photographs of ten garments."""
 
-  The 10,000 training and 2,000 test images inside the package, or the full set
-  with DATA_DIR at a folder of the original files.
-  """
-
+  DATA_DIR: Annotated[
+      str,
+      'Folder of the original files of the full set; empty for the 10,000'
+      ' training and 2,000 test images inside the package.',
+  ] = ''
   IMAGE_SIZE = 28
   CHANNELS = 1
   NUM_CLASSES = 10

@@ -1,7 +1,10 @@
 """The routers that experiments choose from, each with its settings."""
 
 from collections.abc import Sequence
+from typing import Annotated
+from typing import Literal
 
+from pax_softmoe.experiments import settings
 from pax_softmoe.layers import experts_choice
 from pax_softmoe.layers import fixed_routing
 from pax_softmoe.layers import soft_moe
@@ -11,34 +14,49 @@ from praxis import pax_fiddle
 
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 
+Kept = settings.Kept
+_Mixture = Annotated[Literal['soft', 'uniform'], Kept]
+
 
 class Dense:
   """A plain MLP in every block."""
 
 
 class _Router:
-  """What all routers have.
+  """Experts."""
 
-  NUM_EXPERTS is of each MoE layer. All experts of a layer start with the same
-  weights with IDENTICAL_EXPERT_INIT, as officially.
-  """
-
-  NUM_EXPERTS: int = 128
-  IDENTICAL_EXPERT_INIT: bool = True
+  NUM_EXPERTS: Annotated[settings.Size, Kept, 'Experts of each MoE layer.'] = (
+      128
+  )
+  IDENTICAL_EXPERT_INIT: Annotated[
+      bool,
+      'Whether all experts of a layer start with the same weights, as'
+      ' officially.',
+  ] = True
 
 
 class SoftMoE(_Router):
-  """Soft MoE with the official defaults.
+  """Soft MoE.
 
-  DISPATCH and COMBINE may be 'uniform', the ablations of table 2.
+  With the official defaults.
   """
 
-  SLOTS_PER_EXPERT: int = 1
-  NORMALIZE: bool = True
-  NOISE_STDDEV: float = 0.0
-  DISPATCH: str = 'soft'
-  COMBINE: str = 'soft'
-  ROUTER_SCALE_DECAY: float = 0.03
+  SLOTS_PER_EXPERT: Annotated[settings.Size, Kept, 'Slots of an expert.'] = 1
+  NORMALIZE: Annotated[
+      bool, Kept, 'Whether the router normalizes tokens and slots.'
+  ] = True
+  NOISE_STDDEV: Annotated[
+      settings.NonNegative, "Of noise on the router's scores in training."
+  ] = 0.0
+  DISPATCH: Annotated[
+      _Mixture, "How tokens are mixed; 'uniform' is an ablation of table 2."
+  ] = 'soft'
+  COMBINE: Annotated[
+      _Mixture, "How outputs are mixed; 'uniform' is an ablation of table 2."
+  ] = 'soft'
+  ROUTER_SCALE_DECAY: Annotated[
+      settings.NonNegative, "Weight decay of the router's scale."
+  ] = 0.03
 
   def moe_tpl(self) -> LayerTpl:
     return pax_fiddle.Config(
@@ -58,28 +76,50 @@ class SoftMoE(_Router):
 
 
 class _Sparse(_Router):
-  """What Tokens Choice and Experts Choice have in common.
+  """Tokens Choice and Experts Choice.
 
-  GROUP_SIZE is in images; the gate decays like other kernels.
+  The gate decays like other kernels.
   """
 
   NUM_EXPERTS = 32
-  CAPACITY_FACTOR: float = 1.0
-  GROUP_SIZE: int = 8
-  NOISE_STDDEV: float = 1.0
+  CAPACITY_FACTOR: Annotated[
+      settings.Positive, Kept, 'Slots of all experts per choice of a token.'
+  ] = 1.0
+  GROUP_SIZE: Annotated[
+      settings.Count, Kept, 'Images that are routed together.'
+  ] = 8
+  NOISE_STDDEV: Annotated[
+      settings.NonNegative,
+      "Of noise on the router's scores in training, times 1 / NUM_EXPERTS.",
+  ] = 1.0
 
   def weight_decays(self) -> Sequence[tuple[str, float]]:
     return (*super().weight_decays(), (r'.*/moe/gate', self.KERNEL_DECAY))
 
 
 class TokensChoice(_Sparse):
-  """Every token picks its best experts; batch-prioritized, as in the paper."""
+  """Tokens Choice.
 
-  NUM_SELECTED_EXPERTS: int = 1
-  BATCH_PRIORITIZED: bool = True
-  IMPORTANCE_LOSS_WEIGHT: float = 0.005
-  LOAD_LOSS_WEIGHT: float = 0.005
-  GSHARD_LOSS_WEIGHT: float = 0.0
+  Every token picks its best experts.
+  """
+
+  NUM_SELECTED_EXPERTS: Annotated[
+      settings.Size, Kept, 'Experts that each token picks.'
+  ] = 1
+  BATCH_PRIORITIZED: Annotated[
+      bool,
+      Kept,
+      'Whether the surest tokens of a group pick first, as in the paper.',
+  ] = True
+  IMPORTANCE_LOSS_WEIGHT: Annotated[
+      settings.NonNegative, 'Of the loss that evens out gates of experts.'
+  ] = 0.005
+  LOAD_LOSS_WEIGHT: Annotated[
+      settings.NonNegative, 'Of the loss that evens out tokens of experts.'
+  ] = 0.005
+  GSHARD_LOSS_WEIGHT: Annotated[
+      settings.NonNegative, "Of GShard's loss, which evens out both."
+  ] = 0.0
 
   def moe_tpl(self) -> LayerTpl:
     return pax_fiddle.Config(
@@ -112,10 +152,17 @@ class ExpertsChoice(_Sparse):
 
 
 class FixedRouting(_Router):
-  """No learned router: ROUTING is 'identity' or 'uniform' (table 2)."""
+  """Fixed routing.
 
-  SLOTS_PER_EXPERT: int = 1
-  ROUTING: str = 'identity'
+  No learned router: the ablations of table 2.
+  """
+
+  SLOTS_PER_EXPERT: Annotated[settings.Size, Kept, 'Slots of an expert.'] = 1
+  ROUTING: Annotated[
+      Literal['identity', 'uniform'],
+      Kept,
+      'Whether slot i holds token i, or every slot the mean token.',
+  ] = 'identity'
   IDENTICAL_EXPERT_INIT = False
 
   def moe_tpl(self) -> LayerTpl:

@@ -1,10 +1,13 @@
 """Settings of weights to start from, and of the few-shot evaluation."""
 
 from collections.abc import Sequence
+from typing import Annotated
 from typing import Any
 
 import jax
 from pax_softmoe.data import fewshot_sets
+from pax_softmoe.experiments import settings
+from pax_softmoe.experiments import validation
 from pax_softmoe.models import fewshot_program
 from pax_softmoe.models import image_task
 from paxml import base_experiment
@@ -26,19 +29,26 @@ class FewShotEvaluation(base_experiment.BaseExperiment):
 
 
 class StartAndFewShot(FewShotEvaluation):
-  """What `base.ImageClassification` has besides."""
+  """Start, and few-shot evaluation."""
 
-  # Where weights start from: the folder of a job or of `softmoe import`, or an
-  # .npz file of big_vision. Positions are interpolated. INIT_HEAD is whether to
-  # take the head too, which then must fit.
-  INIT_FROM: str = ''
-  INIT_HEAD: bool = True
-
-  # Data of the few-shot evaluation, one or several words as `fewshot_sets`
-  # reads them, and training images of each class. It runs with every other
-  # evaluation.
-  FEWSHOT_DATA: Sequence[str] | str = ()
-  FEWSHOT_SHOTS: Sequence[int] = (1, 5, 10, 25)
+  INIT_FROM: Annotated[
+      str,
+      'Where weights start from: the folder of a job or of `softmoe import`, or'
+      ' an .npz file of big_vision. Positions are interpolated.',
+  ] = ''
+  INIT_HEAD: Annotated[
+      bool, 'Whether to take the head too, which then must fit.'
+  ] = True
+  FEWSHOT_DATA: Annotated[
+      str | Sequence[str],
+      'Data of the few-shot evaluation, one or several words as `fewshot_sets`'
+      ' reads them. It runs with every other evaluation.',
+  ] = ()
+  FEWSHOT_SHOTS: Annotated[
+      Sequence[settings.Count],
+      settings.Len(1),
+      'Training images of each class in the few-shot evaluation.',
+  ] = (1, 5, 10, 25)
 
   def fewshot_ops(self) -> Sequence[Any]:
     """Returns what is done to each image of few-shot data, in order."""
@@ -53,18 +63,19 @@ class StartAndFewShot(FewShotEvaluation):
     data = self.FEWSHOT_DATA
     if not data:
       return None
-    return fewshot_sets.FewShotPlan(
-        sets=tuple(
-            fewshot_sets.parse(word)
-            for word in ([data] if isinstance(data, str) else data)
-        ),
-        shots=tuple(self.FEWSHOT_SHOTS),
-        seed=self.SEED,
-        batch_size=self.EVAL_BATCH_SIZE // jax.process_count(),
-        image_size=self.IMAGE_SIZE,
-        channels=self.CHANNELS,
-        ops=tuple(self.fewshot_ops()),
-    )
+    with validation.about(self, 'FEWSHOT_DATA and FEWSHOT_SHOTS'):
+      return fewshot_sets.FewShotPlan(
+          sets=tuple(
+              fewshot_sets.parse(word)
+              for word in ([data] if isinstance(data, str) else data)
+          ),
+          shots=tuple(self.FEWSHOT_SHOTS),
+          seed=self.SEED,
+          batch_size=self.EVAL_BATCH_SIZE // jax.process_count(),
+          image_size=self.IMAGE_SIZE,
+          channels=self.CHANNELS,
+          ops=tuple(self.fewshot_ops()),
+      )
 
   def task_tpl(self, model: LayerTpl) -> pax_fiddle.Config:
     """Returns a task with a model, where it starts and its few-shot data."""

@@ -1,49 +1,51 @@
 """Checks of an experiment's settings, each with a message that says what to do."""
 
 from collections.abc import Iterator
+import contextlib
 import math
 from typing import Any
 
+from etils import epath
 import jax
 from pax_softmoe import sharding
-from pax_softmoe.layers import stack
+from pax_softmoe.experiments import settings
 
 
-def check_setting_names(experiment: type) -> None:
-  """Raises ValueError if a class sets a setting that nothing declares.
+@contextlib.contextmanager
+def about(experiment: Any, setting: str) -> Iterator[None]:
+  """Makes a ValueError of a `with` block name an experiment and its setting.
 
-  Settings are declared by an annotation, which assignments in subclasses do not
-  repeat; a misspelt one would otherwise be accepted and do nothing.
+  Args:
+    experiment: a class, or an instance of one.
+    setting: what the block reads, in words.
+
+  Raises:
+    ValueError: the block's, in one line.
   """
-  declared = set()
-  for cls in experiment.__mro__:
-    declared.update(
-        n for n in vars(cls).get('__annotations__', {}) if n.isupper()
-    )
-  for cls in experiment.__mro__:
-    for name in vars(cls):
-      if name.isupper() and not name.startswith('_') and name not in declared:
-        raise ValueError(
-            f'{experiment.__name__}: there is no setting {name}; the settings'
-            f' are {", ".join(sorted(declared))}'
-        )
+  cls = experiment if isinstance(experiment, type) else type(experiment)
+  try:
+    yield
+  except ValueError as error:
+    # Fiddle adds to errors, in further lines, what it was building.
+    text = str(error).splitlines()[0]
+    raise ValueError(f'{cls.__name__}: {setting}: {text}') from error
 
 
 def validate(experiment: Any) -> None:
-  """Raises ValueError if the settings do not fit together, the mesh or data.
+  """Raises ValueError if an experiment cannot run on this machine.
 
   Args:
     experiment: an `ImageClassification`.
   """
-  name = type(experiment).__name__
-  check_setting_names(type(experiment))
-  _check_model(name, experiment)
-  _check_mesh(name, experiment)
-  experiment.check_long_job()
-  experiment.optimizer().lr_schedule.clone().Instantiate()
-  source = experiment.source()
+  check_settings(experiment, on_this_machine=True)
+  with about(experiment, 'INIT_FROM'):
+    _check_start(experiment.INIT_FROM)
+  experiment.fewshot_plan()
+  with about(experiment, 'DATA_DIR'):
+    source = experiment.source()
   if source is None:
     return
+  name = type(experiment).__name__
   if source.num_classes != experiment.NUM_CLASSES:
     raise ValueError(
         f'{name}: the data has {source.num_classes} classes and NUM_CLASSES is'
@@ -60,39 +62,42 @@ def validate(experiment: Any) -> None:
         f"{name}: images of the data have several labels and LOSS is 'softmax';"
         " set LOSS to 'sigmoid'"
     )
-  source.check()
+  with about(experiment, 'DATA_DIR'):
+    source.check()
 
 
-def _check_model(name: str, experiment: Any) -> None:
-  for setting in (
-      'IMAGE_SIZE',
-      'CHANNELS',
-      'NUM_CLASSES',
-      'PATCH_SIZE',
-      'MODEL_DIMS',
-      'HIDDEN_DIMS',
-      'NUM_HEADS',
-      'NUM_LAYERS',
-      'TRAIN_BATCH_SIZE',
-      'EVAL_BATCH_SIZE',
-      'NUM_TRAIN_STEPS',
-  ):
-    value = getattr(experiment, setting)
-    if not isinstance(value, int) or value < 1:
-      raise ValueError(f'{name}: {setting} is {value!r}; set it to 1 or more')
+def check_settings(experiment: Any, on_this_machine: bool = False) -> None:
+  """Raises ValueError if settings make no sense, or do not fit together.
+
+  Args:
+    experiment: an `ImageClassification`.
+    on_this_machine: whether the mesh must be one of the devices that there are.
+  """
+  settings.check(experiment)
+  _check_model(experiment)
+  if on_this_machine:
+    _check_devices(experiment)
+  _check_mesh(experiment)
+  experiment.check_long_job()
+  _check_schedule(experiment)
+
+
+def _check_model(experiment: Any) -> None:
+  name = type(experiment).__name__
   image, patch = experiment.IMAGE_SIZE, experiment.PATCH_SIZE
   if image % patch:
     below = image // patch * patch
+    sizes = ' or '.join(str(s) for s in (below, below + patch) if s)
     raise ValueError(
         f'{name}: images of {image} pixels cannot be cut into patches of'
-        f' {patch}; set IMAGE_SIZE to {below or patch} or {below + patch}, or'
-        f' PATCH_SIZE to one of {_numbers(divisors(image))}'
+        f' {patch}; set IMAGE_SIZE to {sizes}, or PATCH_SIZE to one of'
+        f' {_numbers(divisors(image))}'
     )
   # Routers that let images compete need whole groups of them.
   group = getattr(experiment, 'GROUP_SIZE', 1)
   for setting in ('TRAIN_BATCH_SIZE', 'EVAL_BATCH_SIZE'):
     batch = getattr(experiment, setting)
-    if group < 1 or batch % group:
+    if batch % group:
       raise ValueError(
           f'{name}: {batch} images ({setting}) cannot be cut into groups of'
           f' {group}; set GROUP_SIZE to one of {_numbers(divisors(batch))}'
@@ -107,38 +112,73 @@ def _check_model(name: str, experiment: Any) -> None:
   dims, heads = experiment.MODEL_DIMS, experiment.NUM_HEADS
   if dims % heads:
     raise ValueError(
-        f'{name}: {dims} model dims cannot be split into {heads} heads; set'
-        f' NUM_HEADS to one of {_numbers(divisors(dims))}'
+        f'{name}: {dims} model dims (MODEL_DIMS) cannot be split into {heads}'
+        f' heads; set NUM_HEADS to one of {_numbers(divisors(dims))}'
     )
-  layers = experiment.NUM_LAYERS
-  beyond = [i for i in experiment.moe_layers() if not 0 <= i < layers]
+  layers, moe_layers = experiment.NUM_LAYERS, experiment.moe_layers()
+  beyond = [i for i in moe_layers if not 0 <= i < layers]
   if beyond:
     raise ValueError(
         f'{name}: MOE_LAYERS has {beyond[0]}, but blocks are 0 to {layers - 1}'
     )
-  if experiment.num_experts() < 1:
+  if len(set(moe_layers)) < len(moe_layers):
     raise ValueError(
-        f'{name}: NUM_EXPERTS is {experiment.num_experts()}; set it to 1 or'
-        ' more'
+        f'{name}: MOE_LAYERS has a block twice; name each block once'
     )
-  try:
-    stack.remat_policy(experiment.REMAT)
+  experts = experiment.num_experts()
+  selected = getattr(experiment, 'NUM_SELECTED_EXPERTS', 1)
+  if selected > experts:
+    raise ValueError(
+        f'{name}: NUM_SELECTED_EXPERTS is {selected} and NUM_EXPERTS'
+        f' {experts}; the first must not be more than the second'
+    )
+  with about(experiment, 'SHARDING_OVERRIDES'):
     experiment.sharding_rules()
-  except ValueError as error:
-    raise ValueError(f'{name}: {error}') from None
 
 
-def _check_mesh(name: str, experiment: Any) -> None:
-  ici = experiment.ici_mesh_shape()
-  dcn = experiment.DCN_MESH_SHAPE or (1, 1, 1, 1)
-  for setting, shape in (('ICI_MESH_SHAPE', ici), ('DCN_MESH_SHAPE', dcn)):
-    if len(shape) != len(sharding.MESH_AXES) or min(shape) < 1:
+def _check_schedule(experiment: Any) -> None:
+  """Raises ValueError unless the learning rate is a number at every step."""
+  name = type(experiment).__name__
+  with about(experiment, 'the learning rate'):
+    optimizer = experiment.optimizer()
+    schedule = optimizer.lr_schedule.clone().Instantiate()
+  total = experiment.NUM_TRAIN_STEPS
+  steps = sorted({0, 1, experiment.WARMUP_STEPS, total // 2, total - 1, total})
+  for step in steps:
+    rate = float(optimizer.learning_rate * schedule.value_at(step))
+    if not 0 <= rate < math.inf:
       raise ValueError(
-          f'{name}: {setting} is {tuple(shape)}; it needs a size of 1 or more'
-          f' for each of {", ".join(sharding.MESH_AXES)}'
+          f'{name}: the learning rate of step {step} would be {rate}; change'
+          ' LEARNING_RATE or the settings of its schedule'
       )
+
+
+def _check_start(path: str) -> None:
+  """Raises ValueError if INIT_FROM names what is not there."""
+  if path and not epath.Path(path).exists():
+    raise ValueError(
+        f'there is no {path}; give the folder of a job or of `softmoe import`,'
+        ' or an .npz file'
+    )
+
+
+def _check_mesh(experiment: Any) -> None:
+  """Raises ValueError if the experiment cannot be split over its mesh."""
   mesh = experiment.mesh_shape()
-  devices, slices = jax.device_count(), math.prod(dcn)
+  problem = mesh_problem(experiment, mesh)
+  if problem:
+    choices = valid_meshes(experiment, math.prod(experiment.ici_mesh_shape()))
+    raise ValueError(
+        f'{type(experiment).__name__}: {problem}; valid meshes:'
+        f' {_meshes(choices)}'
+    )
+
+
+def _check_devices(experiment: Any) -> None:
+  """Raises ValueError if this machine has not the devices of the mesh."""
+  name, mesh = type(experiment).__name__, experiment.mesh_shape()
+  devices = jax.device_count()
+  slices = math.prod(experiment.DCN_MESH_SHAPE or (1,))
   if devices % slices:
     raise ValueError(
         f'{name}: {devices} devices cannot be {slices} equal slices; set'
@@ -152,10 +192,6 @@ def _check_mesh(name: str, experiment: Any) -> None:
         f' {math.prod(mesh)} devices, and there are {devices}; set'
         f' ICI_MESH_SHAPE to one of {_meshes(choices)}'
     )
-  problem = mesh_problem(experiment, mesh)
-  if problem:
-    choices = valid_meshes(experiment, math.prod(ici))
-    raise ValueError(f'{name}: {problem}; valid meshes: {_meshes(choices)}')
 
 
 def mesh_problem(experiment: Any, mesh: tuple[int, ...]) -> str | None:
@@ -237,7 +273,8 @@ def meshes(chips: int) -> Iterator[tuple[int, ...]]:
 
 def divisors(n: int) -> list[int]:
   """Returns all divisors of n, ascending."""
-  return [i for i in range(1, n + 1) if n % i == 0]
+  small = [i for i in range(1, math.isqrt(n) + 1) if n % i == 0]
+  return sorted({*small, *(n // i for i in small)})
 
 
 def _numbers(values: list[int]) -> str:

@@ -47,4 +47,6 @@ def dtype(given: Any) -> Any:
   TensorFlow 2.9 takes NumPy's name bfloat16 for a type of its own, which JAX
   does not know.
   """
-  return np.dtype(ml_dtypes.bfloat16) if given == 'bfloat16' else given
+  if not isinstance(given, str):
+    return given
+  return np.dtype(getattr(ml_dtypes, given, given))

@@ -23,6 +23,8 @@ within each group of `expert`, and nothing else moves.
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import math
+from typing import Any
 
 MESH_AXES = ('replica', 'data', 'expert', 'mdl')
 BATCH_AXES = ('replica', 'data', 'expert')
@@ -78,7 +80,8 @@ class ShardingRules:
         tuple of them, or None for not split.
 
     Raises:
-      ValueError: a kind, letter or mesh axis does not exist.
+      ValueError: a kind, letter or mesh axis does not exist, or an axis is
+        named twice.
     """
     kinds = {
         f.name: dict(getattr(self, f.name)) for f in dataclasses.fields(self)
@@ -96,6 +99,11 @@ class ShardingRules:
         raise ValueError(
             f'sharding override {key!r}: no mesh axis {unknown[0]!r}; use'
             f' {", ".join(MESH_AXES)}'
+        )
+      if len(set(axes)) < len(axes):
+        raise ValueError(
+            f'sharding override {key!r}: {axes} has a mesh axis twice; name'
+            ' each once'
         )
       kinds[kind][letter] = axes
     return ShardingRules(**kinds)
@@ -193,3 +201,45 @@ def axis_size(mesh_shape: Sequence[int], axes: Axes | str | None) -> int:
   for axis in (axes,) if isinstance(axes, str) else axes or ():
     size *= mesh_shape[MESH_AXES.index(axis)]
   return size
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+  """One array and its place.
+
+  Attributes:
+    name: as in checkpoints; of an activation, where it is and what it is.
+    shape: of the whole array.
+    split: per dimension None, a mesh axis, or a tuple of them.
+    itemsize: bytes of one number.
+    mesh: sizes of the mesh axes.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  split: tuple[Any, ...]
+  itemsize: int
+  mesh: tuple[int, ...]
+
+  @property
+  def bytes_per_device(self) -> int:
+    """Bytes on each device, padded up where a split does not divide."""
+    parts = (axis_size(self.mesh, axes) for axes in self.split)
+    sizes = (-(-size // part) for size, part in zip(self.shape, parts))
+    return math.prod(sizes) * self.itemsize
+
+  def split_text(self) -> str:
+    """Returns the split for people; '-' for an unsplit dimension."""
+    if not any(self.split):
+      return 'replicated'
+    return ', '.join(
+        '-' if not axes else axes if isinstance(axes, str) else '+'.join(axes)
+        for axes in self.split
+    )
+
+  def as_dict(self) -> dict[str, Any]:
+    """Returns all of it for JSON."""
+    return {
+        **dataclasses.asdict(self),
+        'bytes_per_device': self.bytes_per_device,
+    }

@@ -108,12 +108,24 @@ def test_settings_reach_the_task():
     'settings, message',
     [
         (dict(IMAGE_SIZE=30), 'images of 30 pixels cannot be cut into patches'),
-        (dict(MODEL_DIMS=97), '97 model dims cannot be split into'),
-        (dict(NUM_EXPERTS=0), 'NUM_EXPERTS is 0; set it to 1 or more'),
-        (dict(TRAIN_BATCH_SIZE=0), 'TRAIN_BATCH_SIZE is 0; set it to 1'),
+        (
+            dict(MODEL_DIMS=97),
+            r'97 model dims \(MODEL_DIMS\) cannot be split into',
+        ),
+        (
+            dict(NUM_EXPERTS=0),
+            r'NUM_EXPERTS is 0 \(int\); it takes a whole number of 1 or more',
+        ),
+        (dict(TRAIN_BATCH_SIZE=0), 'TRAIN_BATCH_SIZE is 0 '),
         (dict(MOE_LAYERS=(0, 99)), 'MOE_LAYERS has 99, but blocks are 0 to'),
-        (dict(REMAT='some'), "no remat policy 'some'; use one of full"),
-        (dict(SHARDING='best'), "no sharding preset 'best'; use one of expert"),
+        (
+            dict(REMAT='some'),
+            r"REMAT is 'some' \(str\); it takes one of full, exchange",
+        ),
+        (
+            dict(SHARDING='best'),
+            r"SHARDING is 'best' \(str\); it takes one of expert_parallel",
+        ),
         (
             dict(SHARDING_OVERRIDES={'weights.h': 'data'}),
             "sharding override 'weights.h': expected KIND.LETTER",
@@ -131,7 +143,10 @@ def test_settings_reach_the_task():
         ),
         (
             dict(ICI_MESH_SHAPE=(1, 1)),
-            r'ICI_MESH_SHAPE is \(1, 1\); it needs a size of 1 or more for',
+            (
+                r'ICI_MESH_SHAPE is \(1, 1\) \(tuple\); it takes a size of 1 or'
+                r' more for'
+            ),
         ),
         (dict(DATA_DIR='/nonexistent'), '/nonexistent'),
     ],

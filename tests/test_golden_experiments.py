@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 import fiddle as fdl
+from pax_softmoe.analysis import catalogue
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import list_command
 import pytest
@@ -58,15 +59,38 @@ def test_there_is_no_golden_text_of_what_is_gone():
   assert {p.stem for p in GOLDEN.glob('*.txt')} == set(jobs.registered())
 
 
+def described(name: str) -> dict[str | None, dict[str, Any]]:
+  """Returns an experiment's descriptions, by slice, as JSON has them."""
+  cls = jobs.find_experiment(name)
+  from pax_softmoe.analysis import description
+  from pax_softmoe.experiments import stored
+
+  found = {None: description.describe(cls)}
+  for slices in sorted(stored.all_of(cls)):
+    given = {'SLICE': slices}
+    found[slices] = description.describe(cls.with_settings(**given), given)
+  return {k: json.loads(json.dumps(v)) for k, v in found.items()}
+
+
 @pytest.mark.parametrize('name', jobs.registered())
-def test_catalogue_has_what_is_computed(name):
-  found = json.loads(list_command.catalogue().read_text())
-  assert found.get(name) == list_command.facts(name), 'run `make golden`'
+def test_catalogue_has_what_is_computed(name, monkeypatch):
+  monkeypatch.setattr(catalogue, '_has_one_device', lambda: True)
+  want = described(name)
+  for slices, facts in want.items():
+    got = catalogue.read(name, slices)
+    assert got is not None, 'experiments have changed: run `make golden`'
+    assert json.loads(json.dumps(got)) == facts, 'run `make golden`'
+  listed = json.loads(list_command.catalogue().read_text())[name]
+  assert listed == {key: want[None][key] for key in listed}
+  assert len(listed) == 7
 
 
 def test_catalogue_has_nothing_that_is_gone():
   found = json.loads(list_command.catalogue().read_text())
   assert list(found) == jobs.registered()
+  files = {path.stem for path in catalogue.folder().glob('*.json')}
+  names = {name.partition('@')[0] for name in files}
+  assert names == {*jobs.registered(), 'common'}
 
 
 def record() -> None:
@@ -77,7 +101,12 @@ def record() -> None:
     path.unlink()
   for name, text in texts.items():
     (GOLDEN / f'{name}.txt').write_text(text)
-  rows = {name: list_command.facts(name) for name in jobs.registered()}
+  found = {name: described(name) for name in jobs.registered()}
+  catalogue.write({
+      (name, s): facts for name, of in found.items() for s, facts in of.items()
+  })
+  keys = list_command.facts(next(iter(found))).keys()
+  rows = {name: {k: of[None][k] for k in keys} for name, of in found.items()}
   list_command.catalogue().write_text(json.dumps(rows, indent=1) + '\n')
 
 

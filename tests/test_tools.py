@@ -3,10 +3,13 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
+import jax
 import pax_jobs
+from pax_softmoe.analysis import catalogue
 from pax_softmoe.analysis import pax_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
@@ -267,3 +270,165 @@ def test_a_command_says_nothing_of_its_libraries():
   done = pax_jobs.softmoe('describe', 'SoftMoES16', '--json')
   assert json.loads(done.stdout)['tokens'] == 196
   assert done.stderr == ''
+
+
+QUICK = """
+import sys
+from pax_softmoe.tools import main
+code = main.main(sys.argv[1:])
+slow = {'jax', 'tensorflow', 'paxml', 'praxis', 'pydantic', 'numpy'}
+assert not slow & set(sys.modules), slow & set(sys.modules)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    'arguments', [[], ['--json'], ['--slice=v4-128', '--json']]
+)
+def test_describe_imports_nothing_slow_unless_it_must(arguments):
+  done = subprocess.run(
+      [sys.executable, '-c', QUICK, 'describe', 'SoftMoEH14', *arguments],
+      capture_output=True,
+      text=True,
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+      timeout=60,
+  )
+  assert (done.returncode, done.stderr) == (0, '')
+  assert '27318132649' in done.stdout.replace(',', '')
+
+
+@pytest.mark.parametrize(
+    'variables',
+    [
+        {'XLA_FLAGS': '--xla_force_host_platform_device_count=8'},
+        {'JAX_NUM_CPU_DEVICES': '8'},
+        {'JAX_PLATFORMS': 'tpu,cpu'},
+        {'JAX_PLATFORMS': '', 'TPU_NAME': 'local'},
+    ],
+)
+def test_describe_computes_where_devices_may_be_several(variables, monkeypatch):
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  assert catalogue.read('SoftMoEH14')
+  for name, value in variables.items():
+    monkeypatch.setenv(name, value)
+  assert catalogue.read('SoftMoEH14') is None
+
+
+def test_describe_computes_what_has_changed_since(monkeypatch, tmp_path):
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  real = catalogue.folder()
+  folder = tmp_path / 'experiments' / 'catalogue'
+  shutil.copytree(real.parent, folder.parent)
+  monkeypatch.setattr(catalogue, 'folder', lambda: folder)
+  assert catalogue.read('SoftMoEH14') and catalogue.read('SoftMoEH14', 'v4-128')
+  assert catalogue.read('SoftMoEH14', 'v4-8') is None
+  # A sweep finds others.
+  tuned = folder.with_name('tuned') / 'SoftMoEH14.json'
+  entries = json.loads(tuned.read_text())
+  entries['v4-128']['settings']['TRAIN_BATCH_SIZE'] = 64
+  tuned.write_text(json.dumps(entries))
+  assert catalogue.read('SoftMoEH14', 'v4-128') is None
+  assert catalogue.read('SoftMoEH14') and catalogue.read('SoftMoEH14', 'v4-64')
+  # Somebody edits a recipe.
+  with (folder.parent / 'recipes.py').open('a') as source:
+    source.write('# Changed.\n')
+  assert catalogue.read('SoftMoEH14') is None
+
+
+def test_describe_shows_settings_with_what_set_them(capsys):
+  arguments = ['describe', 'SoftMoEH14', '--set=NUM_EXPERTS=256']
+  assert main.main([*arguments, '--json']) == 0
+  captured = capsys.readouterr()
+  assert 'loading PaxML and TensorFlow' in captured.err
+  facts = json.loads(captured.out)
+  found = facts['settings']
+  for name, value, default, set_by in (
+      ('NUM_EXPERTS', 256, 128, '--set'),
+      ('MODEL_DIMS', 1280, 0, 'sizes.H'),
+      ('PATCH_SIZE', 14, 16, 'SoftMoEH14'),
+      ('EVAL_SPLITS', ['validation'], ['test'], 'recipes.Jft'),
+      ('COMPUTE_DTYPE', 'bfloat16', 'bfloat16', None),
+      ('SLOTS_PER_EXPERT', 1, 1, None),
+  ):
+    row = found[name]
+    got = row['value'], row['default'], row['set_by']
+    assert got == (value, default, set_by), name
+  assert found['SEED']['takes'] == 'a whole number of 0 or more'
+  assert found['NUM_EXPERTS']['kept'] and not found['SEED']['kept']
+  assert 'published' not in facts
+  assert main.main(arguments) == 0
+  lines = capsys.readouterr().out.splitlines()
+  (line,) = [l for l in lines if l.split()[:1] == ['NUM_EXPERTS']]
+  assert line.split()[1:4] == ['256', '128', '--set']
+  assert 'Transformer' in [line.strip() for line in lines]
+
+
+def test_describe_shows_what_a_slice_sets(capsys):
+  arguments = ['describe', 'SoftMoEH14E256', '--slice=v4-64', '--json']
+  assert main.main([*arguments, '--set=REMAT=none']) == 0
+  found = json.loads(capsys.readouterr().out)['settings']
+  assert found['ICI_MESH_SHAPE']['set_by'] == 'SLICE=v4-64'
+  assert found['SLICE']['set_by'] == found['REMAT']['set_by'] == '--set'
+
+
+def test_describe_labels_what_is_published(capsys):
+  assert main.main(['describe', 'SoftMoEH14']) == 0
+  text = ' '.join(capsys.readouterr().out.split())
+  for words in (
+      'table 8 of the paper; 2,225 days of one TPU v3 core',
+      (
+          'JFT-4B precision at 1 61.7 ImageNet 10-shot 84.2 ImageNet fine-tuned'
+          ' 89.1'
+      ),
+  ):
+    assert words in text
+  assert main.main(['describe', 'SoftMoES16ImageNet', '--json']) == 0
+  published = json.loads(capsys.readouterr().out)['published']
+  assert published['results'] == {'ImageNet fine-tuned': 86.8}
+  # Its base has some, of another model.
+  assert main.main(['describe', 'SoftMoEL16ImageNet', '--json']) == 0
+  assert 'published' not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    'name, change, message',
+    [
+        (
+            'SoftMoEFashionMnist',
+            'ICI_MESH_SHAPE=(1,2,-4,1)',
+            'ICI_MESH_SHAPE is (1, 2, -4, 1) (tuple); it takes a size of 1 or',
+        ),
+        (
+            'SoftMoEFashionMnist',
+            'ICI_MESH_SHAPE=(1,1,3,1)',
+            '16 experts (NUM_EXPERTS) cannot be split over 3 devices',
+        ),
+        ('SoftMoEFashionMnist', "NUM_EXPERTS='4'", "NUM_EXPERTS is '4' (str)"),
+        ('SoftMoEFashionMnist', 'SEED={[]: 1}', "SEED is '{[]: 1}' (str); it"),
+        ('SoftMoEFashionMnist', 'task=4', 'there is no setting task; the'),
+        ('SoftMoEFashionMnist', 'SLICE=1', 'SLICE is 1 (int); it takes a text'),
+        (
+            'SoftMoEFashionMnist',
+            'NUM_TRAIN_STEPS=10',
+            'do not fit into 10 steps; lower WARMUP_STEPS',
+        ),
+    ],
+)
+def test_describe_refuses_settings(name, change, message, capsys):
+  assert main.main(['describe', name, '--set', change]) == 1
+  error = capsys.readouterr().err.splitlines()[-1]
+  assert error.startswith(f'softmoe: {name}: ')
+  assert message in error
+
+
+def test_describe_refuses_a_batch_that_devices_cannot_share(
+    capsys, monkeypatch
+):
+  monkeypatch.setattr(jax, 'device_count', lambda: 8)
+  arguments = ['describe', 'SoftMoEFashionMnist', '--json', '--set']
+  assert main.main([*arguments, 'TRAIN_BATCH_SIZE=63']) == 1
+  error = capsys.readouterr().err
+  assert '63 images (TRAIN_BATCH_SIZE) cannot be split over 8 devices' in error
+  # A mesh of other machines than this can be described.
+  assert main.main([*arguments, 'ICI_MESH_SHAPE=(1,2,2,1)']) == 0
+  assert json.loads(capsys.readouterr().out)['mesh'] == [1, 2, 2, 1]

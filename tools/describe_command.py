@@ -8,11 +8,18 @@ softmoe describe SoftMoEH14 --set NUM_EXPERTS=256 --json
 import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
+import itertools
 import json
+import sys
 from typing import Any
 
+from pax_softmoe import sharding
+from pax_softmoe.analysis import catalogue
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import tables
+
+# What is not shown among the numbers, but under a title of its own.
+_PARTS = ('about', 'published', 'settings', 'weights', 'activations', 'stored')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,43 +33,91 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-  cls = jobs.find_experiment(arguments.experiment)
+  name = arguments.experiment.removeprefix(jobs.EXPERIMENTS + '.')
+  jobs.check_name(name)
   settings = jobs.parse_settings(arguments.set)
   if arguments.slice:
     settings['SLICE'] = arguments.slice
-  experiment = cls.with_settings(**settings)()
-  from pax_softmoe.analysis import model_size
-  from pax_softmoe.analysis import placement
-  from pax_softmoe.experiments import stored
-
-  facts = model_size.describe(experiment)
-  tuned = experiment.SLICE and stored.find(cls, experiment.SLICE)
-  facts['mesh'] = list(experiment.mesh_shape())
-  facts['sharding'] = experiment.SHARDING
-  facts['sharding_overrides'] = dict(experiment.SHARDING_OVERRIDES)
-  weights = placement.weights(experiment)
-  activations = placement.activations(experiment)
+  facts = None
+  if settings.keys() <= {'SLICE'}:
+    facts = catalogue.read(name, settings.get('SLICE'))
+  if facts is None:
+    facts = _computed(name, settings)
   if arguments.json:
-    facts['weights'] = [array.as_dict() for array in weights]
-    facts['activations'] = [array.as_dict() for array in activations]
-    if tuned:
-      facts['stored'] = tuned
     print(json.dumps(facts))
     return 0
 
-  print(f'{cls.__name__}: {cls.__doc__}\n')
-  for name, value in facts.items():
-    value = f'{value:,}' if isinstance(value, int) else value
-    value = f'{value:.4g}' if isinstance(value, float) else value
-    print(f'  {name:24} {value if value != {} else "none"}')
+  print(f'{name}: {facts["about"]}\n')
+  for key, value in facts.items():
+    if key not in _PARTS:
+      value = f'{value:,}' if isinstance(value, int) else value
+      value = f'{value:.4g}' if isinstance(value, float) else value
+      print(f'  {key:24} {value if value != {} else "none"}')
   print()
-  if tuned:
-    _print_stored(experiment.SLICE, tuned)
+  if 'published' in facts:
+    _print_published(facts['published'])
+  if 'stored' in facts:
+    _print_stored(facts['settings']['SLICE']['value'], facts['stored'])
+  _print_settings(facts['settings'])
+  weights, activations = (
+      [
+          sharding.Array(**{k: a[k] for k in catalogue.ARRAY})
+          for a in facts[kind]
+      ]
+      for kind in ('weights', 'activations')
+  )
   _print_arrays('weight', weights)
   total = sum(array.bytes_per_device for array in weights)
   print(f'\n  weights on each device   {total / 2**30:.2f} GiB\n')
   _print_arrays('activation of a training step', activations)
   return 0
+
+
+def _computed(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+  """Returns what an experiment is with some settings changed."""
+  print('loading PaxML and TensorFlow …', file=sys.stderr, flush=True)
+  cls = jobs.find_experiment(name)
+  from pax_softmoe.analysis import description
+
+  changed = cls.with_settings(**settings) if settings else cls
+  return description.describe(changed, settings)
+
+
+def _print_published(published: Mapping[str, Any]) -> None:
+  """Prints what the paper reports of the experiment."""
+  days = published['days']
+  days = f'; {days:,} days of one TPU v3 core' if days else ''
+  print(
+      f'  Published, in percent (table {published["table"]} of the paper{days})'
+  )
+  for label, value in published['results'].items():
+    print(f'  {label:24} {value}')
+  print()
+
+
+def _print_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
+  """Prints all settings in groups, with what changed them."""
+  table = tables.new()
+  for column in ('setting', 'value', 'default', 'set by'):
+    table.add_column(column, overflow='fold')
+  table.add_column('meaning', no_wrap=True, overflow='ellipsis')
+  groups = itertools.groupby(settings.items(), lambda item: item[1]['group'])
+  for group, rows in groups:
+    table.add_row(f'\n{group}')
+    for name, row in rows:
+      changed = row['set_by'] is not None
+      default = _text(row['default']) if changed else ''
+      by, meaning = row['set_by'] or '', row['meaning']
+      table.add_row(f'  {name}', _text(row['value']), default, by, meaning)
+  tables.show(table, 110)
+  print()
+
+
+def _text(value: Any) -> str:
+  """Returns a value as one would write it, but for large whole numbers."""
+  if isinstance(value, int) and not isinstance(value, bool):
+    return f'{value:_}'
+  return repr(tuple(value) if isinstance(value, list) else value)
 
 
 def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
@@ -95,8 +150,8 @@ def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
   print()
 
 
-def _print_arrays(title: str, arrays: Sequence[Any]) -> None:
-  """Prints a table of `placement.Array`s."""
+def _print_arrays(title: str, arrays: Sequence[sharding.Array]) -> None:
+  """Prints a table of arrays."""
   table = tables.new()
   for column in (title, 'shape', 'split over', 'MiB a device'):
     table.add_column(column, no_wrap=True)

@@ -93,7 +93,8 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
       )
     try:
       settings[name] = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    # The last three are of text such as '{[]: 1}' and of endless brackets.
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
       settings[name] = text
   return settings
 

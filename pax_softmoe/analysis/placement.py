@@ -1,7 +1,5 @@
 """Where the arrays of an experiment live on its mesh, by arithmetic."""
 
-import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -14,55 +12,13 @@ from praxis import base_layer
 from praxis import py_utils
 
 
-@dataclasses.dataclass(frozen=True)
-class Array:
-  """One array and its place.
-
-  Attributes:
-    name: as in checkpoints; of an activation, where it is and what it is.
-    shape: of the whole array.
-    split: per dimension None, a mesh axis, or a tuple of them.
-    itemsize: bytes of one number.
-    mesh: sizes of the mesh axes.
-  """
-
-  name: str
-  shape: tuple[int, ...]
-  split: tuple[Any, ...]
-  itemsize: int
-  mesh: tuple[int, ...]
-
-  @property
-  def bytes_per_device(self) -> int:
-    """Bytes on each device, padded up where a split does not divide."""
-    parts = (sharding.axis_size(self.mesh, axes) for axes in self.split)
-    sizes = (-(-size // part) for size, part in zip(self.shape, parts))
-    return math.prod(sizes) * self.itemsize
-
-  def split_text(self) -> str:
-    """Returns the split for people; '-' for an unsplit dimension."""
-    if not any(self.split):
-      return 'replicated'
-    return ', '.join(
-        '-' if not axes else axes if isinstance(axes, str) else '+'.join(axes)
-        for axes in self.split
-    )
-
-  def as_dict(self) -> dict[str, Any]:
-    """Returns all of it for JSON."""
-    return {
-        **dataclasses.asdict(self),
-        'bytes_per_device': self.bytes_per_device,
-    }
-
-
-def weights(experiment: Any) -> list[Array]:
+def weights(experiment: Any) -> list[sharding.Array]:
   """Returns all weights of an experiment's model and where they live.
 
   Args:
     experiment: an `ImageClassification`.
   """
-  tree = model_size.abstract_weights(experiment, experiment.task().model)
+  tree = model_size.abstract_weights(experiment, experiment.placed_model())
   names = py_utils.extract_prefixed_keys_from_nested_map(tree)
   mesh = experiment.mesh_shape()
   arrays = []
@@ -74,12 +30,14 @@ def weights(experiment: Any) -> list[Array]:
         for axes in w.full_split_dims_mapping or ()
     )
     arrays.append(
-        Array(name, tuple(w.full_shape), split, w.dtype.dtype.itemsize, mesh)
+        sharding.Array(
+            name, tuple(w.full_shape), split, w.dtype.dtype.itemsize, mesh
+        )
     )
   return arrays
 
 
-def activations(experiment: Any) -> list[Array]:
+def activations(experiment: Any) -> list[sharding.Array]:
   """Returns the large activations of a training step and where they live.
 
   One entry stands for all blocks of its kind. Which of them are in memory at
@@ -111,7 +69,9 @@ def activations(experiment: Any) -> list[Array]:
   ]
   rules, mesh = experiment.sharding_rules(), experiment.mesh_shape()
   return [
-      Array(name, shape, rules.activation(l), jnp.dtype(dtype).itemsize, mesh)
+      sharding.Array(
+          name, shape, rules.activation(l), jnp.dtype(dtype).itemsize, mesh
+      )
       for name, l, shape, dtype in rows
   ]
 

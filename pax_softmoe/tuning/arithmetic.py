@@ -109,7 +109,7 @@ class Model:
     self.slots = model_size.slots_per_image(plain)
     self.moe_layers = plain.num_moe_layers()
 
-  def weights(self, preset: str) -> Sequence[placement.Array]:
+  def weights(self, preset: str) -> Sequence[sharding.Array]:
     """Returns all weights with their splits under a preset."""
     if preset not in self._weights:
       changed = self._experiment.with_settings(**space.preset_settings(preset))
@@ -166,7 +166,7 @@ class _At:
       model: Model,
       experiment: Any,
       point: space.Point,
-      weights: Sequence[placement.Array],
+      weights: Sequence[sharding.Array],
   ):
     self.model = model
     self.experiment = experiment
