@@ -70,6 +70,7 @@ def dtype(layer: Any, *names: str) -> None:
       names,
       lambda x: _dtype_name(x) in DTYPES,
       f'use one of {", ".join(DTYPES)}',
+      lambda x: repr(x) if isinstance(x, str) else _dtype_name(x) or repr(x),
   )
 
 
@@ -112,14 +113,14 @@ def _require(
     names: Iterable[str],
     fits: Callable[[Any], bool],
     advice: str,
+    show: Callable[[Any], str] = repr,
 ) -> None:
   for name in names:
     value = getattr(layer, name)
     if not fits(value):
-      shown = repr(value)
-      if isinstance(value, type) or hasattr(value, 'dtype'):
-        shown = _dtype_name(value) or shown
-      raise ValueError(f'{type(layer).__name__}: {name} is {shown}; {advice}')
+      raise ValueError(
+          f'{type(layer).__name__}: {name} is {show(value)}; {advice}'
+      )
 
 
 def _is(x: Any, kind: type) -> bool:
