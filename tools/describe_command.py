@@ -8,10 +8,10 @@ softmoe describe SoftMoEH14 --set NUM_EXPERTS=256 --json
 import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
-import json
 from typing import Any
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import tables
 
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts['activations'] = [array.as_dict() for array in activations]
     if tuned:
       facts['stored'] = tuned
-    print(json.dumps(facts))
+    json_output.show(facts)
     return 0
 
   print(f'{cls.__name__}: {cls.__doc__}\n')

@@ -10,8 +10,8 @@ import numpy as np
 from pax_softmoe import layers
 from pax_softmoe.layers import attention
 from pax_softmoe.layers import feed_forward
-from praxis import pax_fiddle
 import plain_layers
+from praxis import pax_fiddle
 import pytest
 
 D, H = 6, 10
