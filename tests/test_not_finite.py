@@ -167,7 +167,7 @@ def test_a_loss_that_alone_is_too_large_is_an_error(tmp_path):
   with pytest.raises(ValueError) as caught:
     classifier.evaluate(Batches(batch_of(images, [1] * 4)))
   assert str(caught.value) == (
-      'Step 7: loss is inf, since logits are finite but too large for it; give'
+      'Step 7: loss is nan, since logits are finite but too large for it; give'
       ' an earlier checkpoint as --step'
   )
 
