@@ -116,16 +116,16 @@ class MixtureOfExperts(base_layer.BaseLayer):
     checks.array(self, 'inputs', inputs, 'BND', D=self.input_dims)
     tokens = self._shard(inputs, 'bnd').astype(self.fprop_dtype)
     if paddings is None:
-      outputs = self._route(tokens, None)
+      outputs = self._route(tokens, None).astype(inputs.dtype)
     else:
       padded = routing.padding_mask(
           paddings, inputs.shape[:2], type(self).__name__
       )
       # Weights of zero are not enough: zero times NaN is NaN.
       tokens = jnp.where(padded[..., None], 0, tokens)
-      outputs = self._route(tokens, padded)
+      outputs = self._route(tokens, padded).astype(inputs.dtype)
       outputs = jnp.where(padded[..., None], 0, outputs)
-    return self._shard(outputs.astype(inputs.dtype), 'bnd')
+    return self._shard(outputs, 'bnd')
 
   def _route(self, tokens: JTensor, padded: JTensor | None) -> JTensor:
     """Returns [B, N, D] of tokens [B, N, D]; `padded` is [B, N] bool or None.

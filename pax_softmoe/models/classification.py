@@ -140,7 +140,7 @@ class ImageClassifier(base_model.BaseModel):
 
     def mean(x):
       # What fills a batch counts for nothing, not even as NaN.
-      total = jnp.where(weights > 0, x * weights, 0).sum()
+      total = jnp.sum(jnp.where(weights > 0, x * weights, 0))
       return total / jnp.maximum(total_weight, 1e-6)
 
     loss = mean(losses)
