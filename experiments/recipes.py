@@ -170,6 +170,9 @@ class _Finetune:
   a cosine from LEARNING_RATE to FINAL_LEARNING_RATE after WARMUP_STEPS. Weights
   are those of INIT_FROM, with interpolated positions and a fresh head; experts
   and slots stay as they are, however many tokens there are.
+
+  A leaf names its recipe first and the experiment it starts from after it: what
+  that one sets for its own training, its steps say, must not come before.
   """
 
   INIT_HEAD = False
@@ -177,6 +180,16 @@ class _Finetune:
   LEARNING_RATE = 3e-3
   FINAL_LEARNING_RATE: _FinalRate = 1e-5
   CLIP_GRADIENT_NORM = 10.0
+
+  def __init_subclass__(cls, **kwargs: Any):
+    super().__init_subclass__(**kwargs)
+    for base_cls in cls.__mro__[: cls.__mro__.index(_Finetune)]:
+      if not issubclass(base_cls, _Finetune):
+        raise ValueError(
+            f'{cls.__name__}: {base_cls.__name__} comes before its recipe of'
+            ' fine-tuning, and would set steps or rates in its place; name the'
+            ' recipe first among the base classes'
+        )
 
   def optimizer(self) -> pax_fiddle.Config[optimizers.ShardedSgd]:
     return pax_fiddle.Config(

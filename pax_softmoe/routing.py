@@ -25,6 +25,31 @@ JTensor = jax.Array
 _NORM_EPSILON = 1e-6
 
 
+def padding_mask(
+    paddings: JTensor, shape: tuple[int, ...], owner: str = 'routing'
+) -> JTensor:
+  """Returns which tokens are padded.
+
+  Args:
+    paddings: of any real dtype, above 0 for a padded token.
+    shape: which they must have, [B, N].
+    owner: whom an error names.
+
+  Returns:
+    [B, N] bool.
+
+  Raises:
+    ValueError: they have another shape.
+  """
+  paddings = jnp.asarray(paddings)
+  if paddings.shape != tuple(shape):
+    raise ValueError(
+        f'{owner}: paddings are {list(paddings.shape)}; they must have one'
+        f' number for each token, {list(shape)}'
+    )
+  return paddings > 0
+
+
 def l2_normalize(x: JTensor, axis: int) -> JTensor:
   """Returns `x / sqrt(sum(x^2) + 1e-6)`, the sum taken over `axis`."""
   squares = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
@@ -69,11 +94,11 @@ def dispatch_weights(
   """
   if paddings is None:
     return jax.nn.softmax(logits, axis=1)
-  kept = (1.0 - paddings.astype(logits.dtype))[:, :, None, None]
+  padded = padding_mask(paddings, logits.shape[:2])[..., None, None]
   # A finite lowest score, so that a fully padded sequence gives no NaN.
   lowest = jnp.finfo(logits.dtype).min
-  logits = jnp.where(kept > 0, logits, lowest)
-  return jax.nn.softmax(logits, axis=1) * kept
+  weights = jax.nn.softmax(jnp.where(padded, lowest, logits), axis=1)
+  return jnp.where(padded, 0, weights)
 
 
 def combine_weights(
@@ -89,10 +114,12 @@ def combine_weights(
     [B, N, E, P]; sums to one over E and P jointly for every token. The rows of
     padded tokens are zero.
   """
-  weights = jax.nn.softmax(logits, axis=(2, 3))
-  if paddings is not None:
-    weights *= (1.0 - paddings.astype(logits.dtype))[:, :, None, None]
-  return weights
+  if paddings is None:
+    return jax.nn.softmax(logits, axis=(2, 3))
+  padded = padding_mask(paddings, logits.shape[:2])[..., None, None]
+  # Twice, since a NaN that is only cut off afterwards has a gradient of NaN.
+  weights = jax.nn.softmax(jnp.where(padded, 0, logits), axis=(2, 3))
+  return jnp.where(padded, 0, weights)
 
 
 def uniform_dispatch_weights(

@@ -26,6 +26,7 @@ import math
 
 import jax
 from jax import numpy as jnp
+from pax_softmoe import routing
 
 JTensor = jax.Array
 
@@ -89,7 +90,8 @@ def choose_experts(
   top_gates, experts = jax.lax.top_k(gates, num_selected)
   if paddings is not None:
     # Padded tokens ask an expert beyond the last.
-    experts = jnp.where(paddings[..., None] > 0, num_experts, experts)
+    padded = routing.padding_mask(paddings, gates.shape[:2])[..., None]
+    experts = jnp.where(padded, num_experts, experts)
   # Choice k of token m has the index k * M + m.
   asked = jnp.swapaxes(experts, 1, 2).reshape(num_groups, -1)
   choices = jnp.broadcast_to(jnp.arange(num_selected * num_tokens), asked.shape)
@@ -124,7 +126,8 @@ def choose_tokens(
   """
   gates = jax.lax.stop_gradient(gates)
   if paddings is not None:
-    gates = jnp.where(paddings[..., None] > 0, -1.0, gates)
+    padded = routing.padding_mask(paddings, gates.shape[:2])[..., None]
+    gates = jnp.where(padded, -1.0, gates)
   top_gates, tokens = jax.lax.top_k(jnp.swapaxes(gates, 1, 2), capacity)
   return jnp.where(top_gates < 0, gates.shape[1], tokens)
 
@@ -267,7 +270,8 @@ def gshard_loss(gates: JTensor, paddings: JTensor | None = None) -> JTensor:
     [G]; 0 for a group of nothing but padding.
   """
   num_experts = gates.shape[-1]
-  first = jax.nn.one_hot(jnp.argmax(gates, axis=-1), num_experts)
+  choices = jnp.argmax(gates, axis=-1)
+  first = jax.nn.one_hot(choices, num_experts, dtype=gates.dtype)
   shares = token_mean(first, paddings)
   return num_experts * jnp.sum(shares * token_mean(gates, paddings), axis=-1)
 
@@ -276,8 +280,9 @@ def token_mean(x: JTensor, paddings: JTensor | None = None) -> JTensor:
   """Returns [G, E], the mean of [G, M, E] over unpadded tokens, 0 of none."""
   if paddings is None:
     return jnp.mean(x, axis=1)
-  kept = 1 - paddings.astype(x.dtype)[..., None]
-  return jnp.sum(x * kept, axis=1) / jnp.maximum(jnp.sum(kept, axis=1), 1)
+  padded = routing.padding_mask(paddings, x.shape[:2])[..., None]
+  count = jnp.sum(~padded, axis=1).astype(x.dtype)
+  return jnp.sum(jnp.where(padded, 0, x), axis=1) / jnp.maximum(count, 1)
 
 
 def _squared_variation(x: JTensor) -> JTensor:

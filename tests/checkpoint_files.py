@@ -6,6 +6,7 @@ prints, as JSON, what each device of a process reads of a job's experts, and the
 logits of `images()`.
 """
 
+from collections.abc import Callable
 import json
 import pathlib
 import subprocess
@@ -41,6 +42,8 @@ result['one'] = one['logits'].numpy().tolist()
 print(json.dumps(result))
 """
 
+_same = lambda x: x
+
 NAME = 'SoftMoEFashionMnist'
 EXPERTS = 4
 
@@ -54,7 +57,11 @@ def experiment(name: str = NAME, **settings: Any) -> Any:
 
 
 def save_job(
-    job_dir: pathlib.Path, of: Any, step: int = 7, seed: int = 0
+    job_dir: pathlib.Path,
+    of: Any,
+    step: int = 7,
+    seed: int = 0,
+    **changes: Callable[[jax.Array], jax.Array],
 ) -> Any:
   """Writes a checkpoint of random numbers, optimizer state included.
 
@@ -63,6 +70,7 @@ def save_job(
     of: an experiment from `experiment`.
     step: of the checkpoint.
     seed: of the numbers.
+    **changes: what to do to weights, by the last part of their names.
 
   Returns:
     The weights; their moving average, if the experiment has EMA_DECAY.
@@ -73,6 +81,12 @@ def save_job(
       lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.3, x.dtype), shapes
   )
   state = state.replace(step=jnp.asarray(step, jnp.uint32))
+
+  def changed(path, x):
+    return changes.get(jax.tree_util.keystr(path[-1:]).strip(".[]'"), _same)(x)
+
+  weights = jax.tree_util.tree_map_with_path(changed, state.mdl_vars)
+  state = state.replace(mdl_vars=weights)
   checkpoints.save_checkpoint(
       state,
       job_dir / 'checkpoints',

@@ -20,12 +20,12 @@ gives a ratio to the dense system; shown are median, least and greatest.
 
 import argparse
 import contextlib
-import json
 import os
 from typing import Any
 
 from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 from pax_softmoe.tools import quiet
 from pax_softmoe.tools import tables
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         for which in ('forward', 'forward_backward')
     }
   if arguments.json:
-    print(json.dumps(result))
+    json_output.show(result)
   else:
     _print(result)
   return 0

@@ -11,10 +11,10 @@ classes and checksums; nothing is written if an image cannot be read.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import quiet
 from rich import console as rich_console
 from rich import progress as rich_progress
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
       print(f'{image.name}: {image.reason}', file=sys.stderr)
     raise
   if arguments.json:
-    print(json.dumps(made))
+    json_output.show(made)
     return 0
   for split, of in made['splits'].items():
     print(f'{split:12} {of["examples"]} images in {len(of["files"])} files')

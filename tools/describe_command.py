@@ -9,13 +9,13 @@ import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
 import itertools
-import json
 import sys
 from typing import Any
 
 from pax_softmoe import sharding
 from pax_softmoe.analysis import catalogue
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import tables
 
 # What is not shown among the numbers, but under a title of its own.
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
   if facts is None:
     facts = _computed(name, settings)
   if arguments.json:
-    print(json.dumps(facts))
+    json_output.show(facts)
     return 0
 
   print(f'{name}: {facts["about"]}\n')

@@ -5,9 +5,9 @@ softmoe evaluate /tmp/demo --step=1000 --json
 """
 
 import argparse
-import json
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
       'loss': result['loss'],
   }
   if arguments.json:
-    print(json.dumps(result))
+    json_output.show(result)
   else:
     print(
         f'{classifier.which}: accuracy {result["accuracy"]:.2%}, loss'

@@ -9,10 +9,10 @@ assets/class_names.json. Beside it, weights.safetensors holds all weights.
 """
 
 import argparse
-import json
 import pathlib
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
       'class_names': str(output / 'assets' / 'class_names.json'),
   }
   if arguments.json:
-    print(json.dumps(result))
+    json_output.show(result)
   else:
     for what, value in result.items():
       print(f'{what:14} {value}')

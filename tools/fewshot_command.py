@@ -12,9 +12,9 @@ FEWSHOT_DATA does the same at every evaluation.
 """
 
 import argparse
-import json
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 
 
@@ -66,14 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     sets[s.name] = fewshot.Features(*train, *test)
   result = fewshot.evaluate(sets, plan.shots, plan.seed)
   if arguments.json:
-    print(
-        json.dumps({
-            'step': classifier.step,
-            'moving_average': classifier.is_average,
-            'accuracy': result.accuracies,
-            'penalty': result.penalties,
-        })
-    )
+    json_output.show({
+        'step': classifier.step,
+        'moving_average': classifier.is_average,
+        'accuracy': result.accuracies,
+        'penalty': result.penalties,
+    })
     return 0
   print(f'{classifier.which}: accuracy by images of each class\n')
   width = max(map(len, ['penalty', *sets]))

@@ -9,11 +9,11 @@ from the result with `softmoe train EXP --init_from=DIR`.
 """
 
 import argparse
-import json
 import pathlib
 
 from etils import epath
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 
 
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
       'fresh': [name for name, array in found.items() if array is None],
   }
   if arguments.json:
-    print(json.dumps(result))
+    json_output.show(result)
     return 0
   print(f'{result["parameters"]:,} parameters of {name} in {output}')
   if result['fresh']:

@@ -9,12 +9,12 @@ must have been tuned: `softmoe tune EXPERIMENT --slice=… --write`.
 """
 
 import argparse
-import json
 import pathlib
 import re
 from typing import Any
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 
 # Steps go on while a checkpoint is written, and all hosts save one more when one
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
   jobs.make_folder(output)
   written = _write(arguments, name, job_name, job_dir, output)
   if arguments.json:
-    print(json.dumps(written))
+    json_output.show(written)
     return 0
   print(f'Wrote {output}. To run it, from this machine:')
   print(f'  bash {output}/create.sh          # queued resources')

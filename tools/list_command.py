@@ -11,6 +11,7 @@ import pathlib
 from typing import Any
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import tables
 
 # What `facts` found for every experiment; `make golden` writes it.
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
       for name in jobs.registered()
   ]
   if arguments.json:
-    print(json.dumps(rows))
+    json_output.show(rows)
     return 0
   table = tables.new()
   table.add_column('experiment', no_wrap=True)

@@ -5,10 +5,10 @@ softmoe predict runs/SoftMoEFashionMnist *.png --top=3 --json
 """
 
 import argparse
-import json
 import pathlib
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 
 _BATCH = 64
@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
   )
   probabilities = []
   for start in range(0, len(arguments.images), _BATCH):
+    names = arguments.images[start : start + _BATCH]
     images = [
         image_files.read(
             path,
@@ -46,31 +47,29 @@ def run(arguments: argparse.Namespace) -> int:
             channels=experiment.CHANNELS,
             ops=experiment.eval_ops(),
         )
-        for path in arguments.images[start : start + _BATCH]
+        for path in names
     ]
-    probabilities += list(classifier.probabilities(np.stack(images)))
+    probabilities += list(classifier.probabilities(np.stack(images), names))
   source = experiment.source()
-  names = source.class_names if source else ()
+  class_names = source.class_names if source else ()
   result = []
   for path, row in zip(arguments.images, probabilities):
     best = np.argsort(-row, kind='stable')[: arguments.top]
     classes = [
         {
             'class': int(i),
-            'name': names[i] if names else None,
+            'name': class_names[i] if class_names else None,
             'probability': float(row[i]),
         }
         for i in best
     ]
     result.append({'image': str(path), 'classes': classes})
   if arguments.json:
-    print(
-        json.dumps({
-            'step': classifier.step,
-            'moving_average': classifier.is_average,
-            'images': result,
-        })
-    )
+    json_output.show({
+        'step': classifier.step,
+        'moving_average': classifier.is_average,
+        'images': result,
+    })
   else:
     print(classifier.which)
     for row in result:

@@ -5,10 +5,10 @@ softmoe routing /tmp/demo --images=6 --output=/tmp/routing.png
 """
 
 import argparse
-import json
 import pathlib
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 
 
@@ -57,14 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
       layer: float(w.max(axis=1).mean()) for layer, w in dispatch.items()
   }
   if arguments.json:
-    print(
-        json.dumps({
-            'step': classifier.step,
-            'moving_average': classifier.is_average,
-            'picture': str(output),
-            'mean_max_dispatch_weight': concentration,
-        })
-    )
+    json_output.show({
+        'step': classifier.step,
+        'moving_average': classifier.is_average,
+        'picture': str(output),
+        'mean_max_dispatch_weight': concentration,
+    })
   else:
     print(classifier.which)
     for layer, value in concentration.items():

@@ -20,6 +20,7 @@ from typing import Any
 from pax_softmoe.analysis import pax_log
 from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 from rich import console as rich_console
 from rich import progress as rich_progress
@@ -103,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
   (output / 'table.md').write_text(study.table(rows))
   study.draw(rows, output / 'plot.png')
   if arguments.json:
-    print(json.dumps(result))
+    json_output.show(result)
   else:
     print(study.table(rows))
     for name in ('results.json', 'table.md', 'plot.png'):

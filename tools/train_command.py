@@ -11,7 +11,6 @@ given to paxml.main.
 
 import argparse
 from collections.abc import Sequence
-import json
 import pathlib
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any
 from pax_softmoe.analysis import pax_log
 from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from rich import console as rich_console
 from rich import progress as rich_progress
 
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
   if picture := _draw_routing(job_dir, out):
     result['routing'] = str(picture)
   if arguments.json:
-    print(json.dumps(result))
+    json_output.show(result)
   else:
     _print(result)
   return 0

@@ -19,6 +19,7 @@ import sys
 from typing import Any
 
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 from pax_softmoe.tools import tune_output
 
@@ -117,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
   if arguments.compare:
     rows = report.compare(*map(_read, arguments.compare))
     if arguments.json:
-      print(json.dumps(rows))
+      json_output.show(rows)
     else:
       tune_output.print_table(rows)
     return 0
@@ -150,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     (arguments.output / last.name).write_text(json.dumps(result, indent=1))
     picture.draw(result, arguments.output / last.with_suffix('.png').name)
   if arguments.json:
-    print(json.dumps(result))
+    json_output.show(result)
   else:
     tune_output.print_result(result)
     if arguments.output:
@@ -260,7 +261,7 @@ def _check(
     print(f'Recorded in {path}', file=sys.stderr)
   differences = check.differences(check.recorded(name), found)
   if arguments.json:
-    print(json.dumps({'found': found, 'differences': differences}))
+    json_output.show({'found': found, 'differences': differences})
   elif differences:
     print(f'{name} does not compile as recorded:', *differences, sep='\n  ')
   else:
@@ -281,7 +282,7 @@ def _explain(arguments: argparse.Namespace, last: pathlib.Path) -> int:
     raise main.UsageError(f'--explain: points are 1 to {len(points)}')
   point = points[arguments.explain - 1]
   if arguments.json:
-    print(json.dumps(point))
+    json_output.show(point)
     return 0
   tune_output.print_table([report.columns(point)])
   print(report.explain(point))

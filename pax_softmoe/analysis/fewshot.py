@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
+from pax_softmoe import finite
 
 PENALTIES = tuple(2.0**i for i in range(-10, 20))
 SHOTS = (1, 5, 10, 25)
@@ -69,8 +70,17 @@ def evaluate(
     seed: of which images those are; of k and more shots, k are the same.
 
   Raises:
-    ValueError: a class has fewer training images than shots.
+    ValueError: a class has fewer training images than shots, or features are
+      not finite; the message says how many and which.
   """
+  for name, x in sets.items():
+    for part, features in (('training', x.train), ('test', x.test)):
+      finite.require_none(
+          finite.bad_rows(features),
+          len(features),
+          f'{part} images of {name} have features',
+          'nothing can be learned from these, so give an earlier checkpoint',
+      )
   accuracies, penalties = {name: {} for name in sets}, {}
   for k in shots:
     rows = {name: _accuracies(name, x, k, seed) for name, x in sets.items()}

@@ -8,7 +8,7 @@ JTensor = pytypes.JTensor
 
 
 class GELU(activations.GELU):
-  """Tanh-approximate GELU, computed in float32.
+  """Tanh-approximate GELU, computed in float32, or float64 of float64.
 
   On TPU, elementwise work in bfloat16 is done in float32 anyway, and each
   rounding in between costs.
@@ -16,4 +16,5 @@ class GELU(activations.GELU):
 
   def __call__(self, inputs: JTensor) -> JTensor:
     """Returns the activation of [..., H] in the dtype of `inputs`."""
-    return super().__call__(inputs.astype(jnp.float32)).astype(inputs.dtype)
+    wide = jnp.promote_types(inputs.dtype, jnp.float32)
+    return super().__call__(inputs.astype(wide)).astype(inputs.dtype)

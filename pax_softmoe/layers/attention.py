@@ -8,6 +8,7 @@ import math
 import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
+from pax_softmoe.layers import checks
 from praxis import base_layer
 from praxis import pytypes
 
@@ -23,12 +24,17 @@ class SelfAttention(base_layer.BaseLayer):
   """Bidirectional multi-head self-attention, heads before tokens.
 
   Queries and keys pass a LayerNorm over the dims of their head that has a
-  scale and no bias (QK-norm, as in ViT-22B; praxis' attention has none). Its
-  mean is taken from the weights instead: the mean over head dims of `x W + b`
-  is `x mean(W) + mean(b)`, and weights are far smaller than activations.
+  scale and no bias (QK-norm, as in ViT-22B). Its mean is taken from the weights
+  instead: the mean over head dims of `x W + b` is `x mean(W) + mean(b)`, and
+  weights are far smaller than activations.
 
   All tensors have heads first and tokens last, `abkn`, from the projections on:
   the products then need no transposes on TPU, and heads of 80 dims no padding.
+  That, and the backward pass of `attend`, is what praxis' attention, which has
+  QK-norm as `ln_tpl`, does not do.
+
+  Products are of `fprop_dtype`; norms, scores, softmax and sums are in float32,
+  or in float64 where `fprop_dtype` is that.
 
   Attributes:
     input_dims: D.
@@ -65,7 +71,9 @@ class SelfAttention(base_layer.BaseLayer):
     abkn: SplitDimsMapping = None
 
   def setup(self) -> None:
-    if self.num_heads < 1 or self.input_dims % self.num_heads:
+    checks.whole(self, 'input_dims', 'num_heads')
+    checks.flag(self, 'qk_norm')
+    if self.input_dims % self.num_heads:
       raise ValueError(
           f'SelfAttention: {self.input_dims} model dims cannot be split into'
           f' {self.num_heads} heads; use a divisor'
@@ -111,37 +119,45 @@ class SelfAttention(base_layer.BaseLayer):
       inputs: [B, N, D].
 
     Returns:
-      [B, N, D].
+      [B, N, D] in the dtype of `inputs`.
     """
+    checks.array(self, 'inputs', inputs, 'BND', D=self.input_dims)
     ap = self.activation_split_dims_mapping
-    q, k, v = (self._project(inputs, name) for name in 'qkv')
+    tokens = inputs.astype(self.fprop_dtype)
+    q, k, v = (self._project(tokens, name) for name in 'qkv')
     scale = 1 / math.sqrt(q.shape[2])
     if self.qk_norm:
       # Both scales and the root of K meet in every score: one factor for all.
       scale *= self.theta.q_scale * self.theta.k_scale
       q = _to_unit_variance(q)
-      k = _to_unit_variance(k, scale.astype(jnp.float32)[:, None])
+      k = _to_unit_variance(k, scale.astype(_wide(k))[:, None])
     else:
       k *= scale
     context = attend(q, k, v)
     context = base_layer.maybe_shard(context, ap.abkn, self.mesh_axis_names)
     outputs = jnp.einsum('abkn,akd->bnd', context, self.theta.wo)
     outputs += self.theta.bo
+    outputs = outputs.astype(inputs.dtype)
     return base_layer.maybe_shard(outputs, ap.bnd, self.mesh_axis_names)
+
+
+def _wide(x: JTensor) -> jnp.dtype:
+  """Returns the dtype in which to sum what is of the dtype of `x`."""
+  return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _center(x: JTensor) -> JTensor:
   """Returns [..., K] minus its mean over the last axis."""
-  return x - jnp.mean(x.astype(jnp.float32), axis=-1, keepdims=True).astype(
-      x.dtype
-  )
+  mean = jnp.mean(x.astype(_wide(x)), axis=-1, keepdims=True)
+  return x - mean.astype(x.dtype)
 
 
 def _to_unit_variance(x: JTensor, scale: JTensor | float = 1.0) -> JTensor:
   """Returns [A, B, K, N] of mean 0 over K brought to variance 1, and scaled."""
-  squares = jnp.square(x.astype(jnp.float32))
+  wide = x.astype(_wide(x))
+  squares = jnp.square(wide)
   root = jax.lax.rsqrt(jnp.mean(squares, axis=2, keepdims=True) + _NORM_EPSILON)
-  return (x.astype(jnp.float32) * root * scale).astype(x.dtype)
+  return (wide * root * scale).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -158,14 +174,15 @@ def attend(q: JTensor, k: JTensor, v: JTensor) -> JTensor:
     v: [A, B, K, M] values.
 
   Returns:
-    [A, B, K, N] in the dtype of `v`; softmax and sums are in float32.
+    [A, B, K, N] in the dtype of `v`; scores, softmax and sums are in float32,
+    or float64 of float64.
   """
   return _attend_forward(q, k, v)[0]
 
 
 def _scores(q: JTensor, k: JTensor) -> JTensor:
   # Keys before queries: a sum over keys then stays within a lane of the TPU.
-  return jnp.einsum('abkn,abkm->abmn', q, k, preferred_element_type=jnp.float32)
+  return jnp.einsum('abkn,abkm->abmn', q, k, preferred_element_type=_wide(q))
 
 
 def _attend_forward(q, k, v):
@@ -178,7 +195,7 @@ def _attend_forward(q, k, v):
       'abmn,abkm->abkn',
       weights,
       jnp.concatenate([v, ones], axis=2),
-      preferred_element_type=jnp.float32,
+      preferred_element_type=_wide(v),
   )
   total = read[:, :, -1:]
   context = (read[:, :, :-1] / total).astype(v.dtype)
@@ -195,7 +212,7 @@ def _attend_backward(residuals, gradient):
   by_weight = _scores(gradient, v)
   # d softmax: each weight's gradient less the query's weighted mean of them.
   mean = jnp.sum(
-      gradient.astype(jnp.float32) * context.astype(jnp.float32),
+      gradient.astype(_wide(v)) * context.astype(_wide(v)),
       axis=2,
       keepdims=True,
   )

@@ -5,6 +5,7 @@ import math
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe.layers import activations
+from pax_softmoe.layers import checks
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import pytypes
@@ -26,6 +27,8 @@ class ExpertMlps(base_layer.BaseLayer):
   Kernels start Xavier uniform per expert and biases N(0, 1e-6), as in the
   official code, which also starts all experts of a layer alike: only the slots
   tell them apart at first.
+
+  Everything is computed in `fprop_dtype`, and the activation says for itself.
 
   Attributes:
     input_dims: D.
@@ -71,6 +74,9 @@ class ExpertMlps(base_layer.BaseLayer):
     ebph: SplitDimsMapping = None
 
   def setup(self) -> None:
+    checks.whole(self, 'input_dims', 'hidden_dims', 'num_experts')
+    checks.probability(self, 'dropout_prob')
+    checks.flag(self, 'identical_init')
     wp = self.weight_split_dims_mapping
     e, d, h = self.num_experts, self.input_dims, self.hidden_dims
     kernel_init = WeightInit.Uniform(math.sqrt(6 / (d + h)))
@@ -119,15 +125,21 @@ class ExpertMlps(base_layer.BaseLayer):
       slots: [E, B, P, D].
 
     Returns:
-      [E, B, P, D].
+      [E, B, P, D] in the dtype of `slots`.
     """
+    checks.array(
+        self, 'slots', slots, 'EBPD', E=self.num_experts, D=self.input_dims
+    )
     ap = self.activation_split_dims_mapping
     theta = self.theta
-    hidden = jnp.einsum('ebpd,edh->ebph', slots, theta.wi)
+    hidden = jnp.einsum(
+        'ebpd,edh->ebph', slots.astype(self.fprop_dtype), theta.wi
+    )
     hidden += theta.bi[:, None, None, :]
     hidden = base_layer.maybe_shard(hidden, ap.ebph, self.mesh_axis_names)
     hidden = ad_checkpoint.checkpoint_name(hidden, 'expert_hidden')
     hidden = self.dropout(self.activation(hidden))
     outputs = jnp.einsum('ebph,ehd->ebpd', hidden, theta.wo)
     outputs += theta.bo[:, None, None, :]
+    outputs = outputs.astype(slots.dtype)
     return base_layer.maybe_shard(outputs, ap.ebpd, self.mesh_axis_names)

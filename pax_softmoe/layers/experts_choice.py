@@ -20,6 +20,6 @@ class ExpertsChoiceMoE(sparse_moe.SparseMoE):
 
   capacity_rounding: str = 'round'
 
-  def _choose(self, gates: JTensor, paddings: JTensor | None) -> JTensor:
+  def _choose(self, gates: JTensor, padded: JTensor | None) -> JTensor:
     capacity = self.capacity(gates.shape[1])
-    return routing_sparse.choose_tokens(gates, capacity, paddings)
+    return routing_sparse.choose_tokens(gates, capacity, padded)

@@ -4,7 +4,9 @@ from typing import Any
 
 import jax
 from jax import numpy as jnp
+from pax_softmoe import routing
 from pax_softmoe.layers import activations
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import soft_moe
 from praxis import base_layer
 from praxis import pax_fiddle
@@ -21,7 +23,10 @@ NORM_POLICIES = ('pre', 'primer_hybrid', 'post', 'post_skip')
 
 
 class LayerNorm(normalizations.LayerNorm):
-  """LayerNorm as in the official code: in float32, both moments in one pass."""
+  """LayerNorm as in the official code: both moments in one pass.
+
+  Computed in float32, or float64 of float64 inputs.
+  """
 
   direct_scale: bool = True
 
@@ -29,7 +34,7 @@ class LayerNorm(normalizations.LayerNorm):
       self, inputs: JTensor, paddings: JTensor | None = None
   ) -> JTensor:
     """Normalizes [..., D] over its last axis; `paddings` changes nothing."""
-    x = inputs.astype(jnp.float32)
+    x = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
     mean = jnp.mean(x, axis=-1, keepdims=True)
     squares = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
     variance = jnp.maximum(squares - jnp.square(mean), 0)
@@ -83,11 +88,15 @@ class MoEFeedForward(base_layer.BaseLayer):
   gating_func: str = ''
 
   def setup(self) -> None:
-    if self.norm_policy not in NORM_POLICIES:
-      raise ValueError(
-          f'MoEFeedForward: norm_policy is {self.norm_policy!r}; use one of'
-          f' {", ".join(NORM_POLICIES)}'
-      )
+    checks.choice(self, 'norm_policy', NORM_POLICIES)
+    checks.whole(self, 'input_dims', 'hidden_dims')
+    checks.whole(self, 'num_experts', least=0)
+    checks.probability(
+        self,
+        'relu_dropout_prob',
+        'residual_dropout_prob',
+        'residual_droppath_prob',
+    )
     norm = self.ln_tpl.clone().set(dim=self.input_dims)
     if self.norm_policy == 'primer_hybrid':
       self.create_child('pre_layer_norm', norm)
@@ -124,11 +133,27 @@ class MoEFeedForward(base_layer.BaseLayer):
 
     Args:
       inputs: [B, N, D].
-      paddings: [B, N], 1 for a padded token, or None.
+      paddings: [B, N], 1 for a padded token, or None. What padded tokens hold,
+        NaN too, reaches no other, and their rows of the result are zero.
 
     Returns:
-      [B, N, D].
+      [B, N, D] in the dtype of `inputs`.
+
+    Raises:
+      ValueError: shape or dtype of an array is not such.
     """
+    inputs = jnp.asarray(inputs)
+    checks.array(self, 'inputs', inputs, 'BND', D=self.input_dims)
+    if paddings is None:
+      return self._block(inputs, None)
+    padded = routing.padding_mask(
+        paddings, inputs.shape[:2], type(self).__name__
+    )[..., None]
+    # The residual passes by the mixture, and some policies norm at the end.
+    outputs = self._block(jnp.where(padded, 0, inputs), padded[..., 0])
+    return jnp.where(padded, 0, outputs)
+
+  def _block(self, inputs: JTensor, paddings: JTensor | None) -> JTensor:
     x = inputs
     if self.norm_policy == 'pre':
       x = self.layer_norm(x)

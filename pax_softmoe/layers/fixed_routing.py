@@ -1,6 +1,7 @@
 """Mixtures whose routing is not learned, the ablations of appendix A."""
 
 from jax import numpy as jnp
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import mixture
 from praxis import pytypes
 
@@ -16,7 +17,8 @@ class FixedRoutingMoE(mixture.MixtureOfExperts):
       uniform    every slot holds the mean token, every token reads the mean
                  slot
 
-  `SoftMoE` has the ablations that learn one side and fix the other.
+  `SoftMoE` has the ablations that learn one side and fix the other. Sequences
+  of another length than E*P are a ValueError with 'identity'.
 
   Attributes:
     slots_per_expert: P.
@@ -31,37 +33,13 @@ class FixedRoutingMoE(mixture.MixtureOfExperts):
 
   def setup(self) -> None:
     super().setup()
-    self._require_positive('slots_per_expert')
-    if self.routing not in ROUTINGS:
-      raise ValueError(
-          f'FixedRoutingMoE: routing is {self.routing!r}; use one of'
-          f' {", ".join(ROUTINGS)}'
-      )
+    checks.whole(self, 'slots_per_expert')
+    checks.choice(self, 'routing', ROUTINGS)
 
-  def __call__(
-      self, inputs: JTensor, paddings: JTensor | None = None
-  ) -> JTensor:
-    """Applies the experts to their tokens, or to the mean of them.
-
-    Args:
-      inputs: [B, N, D] tokens.
-      paddings: [B, N], 1 for a padded token, or None. Padded tokens have no
-        part in the mean, and their rows of the result are zero.
-
-    Returns:
-      [B, N, D] in the dtype of `inputs`.
-
-    Raises:
-      ValueError: the routing is 'identity' and N is not E*P.
-    """
-    kept = jnp.ones(inputs.shape[:2]) if paddings is None else 1 - paddings
-    kept = kept.astype(inputs.dtype)[..., None]
-    inputs = self._shard(inputs, 'bnd')
+  def _route(self, tokens: JTensor, padded: JTensor | None) -> JTensor:
     if self.routing == 'identity':
-      outputs = self._identity(inputs)
-    else:
-      outputs = self._uniform(inputs, kept)
-    return self._shard(outputs * kept, 'bnd')
+      return self._identity(tokens)
+    return self._uniform(tokens, padded)
 
   def _identity(self, inputs: JTensor) -> JTensor:
     """Returns [B, N, D], each token through the expert of its position."""
@@ -77,11 +55,14 @@ class FixedRoutingMoE(mixture.MixtureOfExperts):
     outputs = self._apply_experts(slots)
     return outputs.swapaxes(0, 1).reshape(inputs.shape)
 
-  def _uniform(self, inputs: JTensor, kept: JTensor) -> JTensor:
-    """Returns [B, 1, D], the mean over slots of experts on the mean token."""
-    count = jnp.maximum(jnp.sum(kept, axis=1), 1)
-    mean = jnp.sum(inputs * kept, axis=1) / count
-    batch, dims = mean.shape
+  def _uniform(self, inputs: JTensor, padded: JTensor | None) -> JTensor:
+    """Returns [B, N, D], the mean over slots of experts on the mean token."""
+    batch, count, dims = inputs.shape
+    if padded is not None:
+      count = jnp.maximum(jnp.sum(~padded, axis=1, keepdims=True), 1)
+      count = count.astype(inputs.dtype)
+    mean = jnp.sum(inputs, axis=1) / count
     shape = (self.num_experts, batch, self.slots_per_expert, dims)
     outputs = self._apply_experts(jnp.broadcast_to(mean[None, :, None], shape))
-    return jnp.mean(outputs, axis=(0, 2))[:, None]
+    outputs = jnp.mean(outputs, axis=(0, 2))[:, None]
+    return jnp.broadcast_to(outputs, inputs.shape)

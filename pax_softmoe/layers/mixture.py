@@ -1,7 +1,12 @@
 """What every mixture of experts has, whatever its routing."""
 
+from typing import Any
+
 from jax import ad_checkpoint
+from jax import numpy as jnp
+from pax_softmoe import routing
 from pax_softmoe.layers import activations
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import experts
 from praxis import base_layer
 from praxis import pax_fiddle
@@ -15,6 +20,11 @@ template_field = base_layer.template_field
 
 class MixtureOfExperts(base_layer.BaseLayer):
   """Experts, and the way of slots to them and back. Subclasses route.
+
+  Tokens, slots and experts are computed in `fprop_dtype`, whatever dtype the
+  inputs have, and the result is brought to the inputs' dtype. What a learned
+  router computes is in its `router_dtype`, or in float64 where `fprop_dtype` is
+  that.
 
   Attributes:
     input_dims: D.
@@ -57,7 +67,10 @@ class MixtureOfExperts(base_layer.BaseLayer):
     ebph: SplitDimsMapping = None
 
   def setup(self) -> None:
-    self._require_positive('input_dims', 'hidden_dims', 'num_experts')
+    checks.whole(self, 'input_dims', 'hidden_dims', 'num_experts')
+    checks.probability(self, 'dropout_prob')
+    checks.flag(self, 'identical_expert_init')
+    checks.dtype(self, 'fprop_dtype')
     wp = self.weight_split_dims_mapping
     ap = self.activation_split_dims_mapping
     experts_tpl = pax_fiddle.Config(
@@ -81,13 +94,53 @@ class MixtureOfExperts(base_layer.BaseLayer):
       )
     self.create_child('experts', experts_tpl)
 
-  def _require_positive(self, *names: str) -> None:
-    for name in names:
-      if getattr(self, name) < 1:
-        raise ValueError(
-            f'{type(self).__name__}: {name} is {getattr(self, name)}; set it to'
-            ' 1 or more'
-        )
+  def __call__(
+      self, inputs: JTensor, paddings: JTensor | None = None
+  ) -> JTensor:
+    """Sends tokens through the experts.
+
+    Args:
+      inputs: [B, N, D] tokens.
+      paddings: [B, N] of any real dtype, 1 for a padded token, or None. What
+        padded tokens hold, NaN too, reaches no other token, no slot and no
+        loss, and their rows of the result are zero.
+
+    Returns:
+      [B, N, D] in the dtype of `inputs`.
+
+    Raises:
+      ValueError: shape or dtype of an array is not such, or the subclass cannot
+        route so many.
+    """
+    inputs = jnp.asarray(inputs)
+    checks.array(self, 'inputs', inputs, 'BND', D=self.input_dims)
+    tokens = self._shard(inputs, 'bnd').astype(self.fprop_dtype)
+    if paddings is None:
+      outputs = self._route(tokens, None).astype(inputs.dtype)
+    else:
+      padded = routing.padding_mask(
+          paddings, inputs.shape[:2], type(self).__name__
+      )
+      # Weights of zero are not enough: zero times NaN is NaN.
+      tokens = jnp.where(padded[..., None], 0, tokens)
+      outputs = self._route(tokens, padded).astype(inputs.dtype)
+      outputs = jnp.where(padded[..., None], 0, outputs)
+    return self._shard(outputs, 'bnd')
+
+  def _route(self, tokens: JTensor, padded: JTensor | None) -> JTensor:
+    """Returns [B, N, D] of tokens [B, N, D]; `padded` is [B, N] bool or None.
+
+    Padded tokens are zeros, and what is returned for them does not count.
+    """
+    raise NotImplementedError(
+        f'{type(self).__name__} does not route; use SoftMoE, TokensChoiceMoE,'
+        ' ExpertsChoiceMoE or FixedRoutingMoE'
+    )
+
+  def _router_dtype(self, dtype: Any) -> Any:
+    """Returns what to compute scores in where `dtype` is asked for."""
+    is_double = jnp.dtype(self.fprop_dtype) == jnp.float64
+    return jnp.float64 if is_double else dtype
 
   def _shard(self, x: JTensor, letters: str) -> JTensor:
     split = getattr(self.activation_split_dims_mapping, letters)

@@ -6,6 +6,7 @@ import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe import routing
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import mixture
 from praxis import base_layer
 from praxis import pytypes
@@ -50,7 +51,7 @@ class SoftMoE(mixture.MixtureOfExperts):
     combine: 'soft', or 'uniform' for tokens that all read the mean slot
       (appendix A, "Soft / Uniform").
     noise_stddev: standard deviation of normal noise on the scores in training.
-    router_dtype: dtype of scores and both softmaxes.
+    router_dtype: dtype of scores and both softmaxes, see `MixtureOfExperts`.
   """
 
   slots_per_expert: int = 1
@@ -80,13 +81,12 @@ class SoftMoE(mixture.MixtureOfExperts):
 
   def setup(self) -> None:
     super().setup()
-    self._require_positive('slots_per_expert')
-    for name, choices in (('dispatch', DISPATCHES), ('combine', COMBINES)):
-      if getattr(self, name) not in choices:
-        raise ValueError(
-            f'SoftMoE: {name} is {getattr(self, name)!r}; use one of'
-            f' {", ".join(choices)}'
-        )
+    checks.whole(self, 'slots_per_expert')
+    checks.flag(self, 'normalize')
+    checks.choice(self, 'dispatch', DISPATCHES)
+    checks.choice(self, 'combine', COMBINES)
+    checks.number(self, 'noise_stddev')
+    checks.dtype(self, 'router_dtype')
     if self.dispatch == self.combine == 'uniform':
       raise ValueError(
           'SoftMoE: dispatch and combine are both uniform, which leaves no'
@@ -122,10 +122,11 @@ class SoftMoE(mixture.MixtureOfExperts):
 
   def _logits(self, inputs: JTensor) -> JTensor:
     """Returns the scores [B, N, E, P] of inputs [B, N, D]."""
+    dtype = self._router_dtype(self.router_dtype)
     logits = routing.slot_logits(
-        inputs.astype(self.router_dtype),
-        self.theta.phi.astype(self.router_dtype),
-        self.theta.scale.astype(self.router_dtype),
+        inputs.astype(dtype),
+        self.theta.phi.astype(dtype),
+        self.theta.scale.astype(dtype),
         normalize=self.normalize,
     )
     if self.noise_stddev and not self.do_eval:
@@ -134,29 +135,15 @@ class SoftMoE(mixture.MixtureOfExperts):
     logits = self._shard(logits, 'bnep')
     return ad_checkpoint.checkpoint_name(logits, 'router_logits')
 
-  def __call__(
-      self, inputs: JTensor, paddings: JTensor | None = None
-  ) -> JTensor:
-    """Routes all tokens through all experts.
-
-    Args:
-      inputs: [B, N, D] tokens.
-      paddings: [B, N], 1 for a padded token, or None. Padded tokens have no
-        part in any slot, and their rows of the result are zero.
-
-    Returns:
-      [B, N, D] in the dtype of `inputs`.
-    """
-    inputs = self._shard(inputs, 'bnd')
-    logits = self._logits(inputs)
-    dispatch = DISPATCHES[self.dispatch](logits, paddings)
-    combine = COMBINES[self.combine](logits, paddings)
+  def _route(self, tokens: JTensor, padded: JTensor | None) -> JTensor:
+    logits = self._logits(tokens)
+    dispatch = DISPATCHES[self.dispatch](logits, padded)
+    combine = COMBINES[self.combine](logits, padded)
     self._summarize(dispatch, combine)
 
-    slots = routing.mix_tokens(inputs, dispatch.astype(inputs.dtype))
+    slots = routing.mix_tokens(tokens, dispatch.astype(tokens.dtype))
     outputs = self._apply_experts(slots)
-    outputs = routing.mix_slots(outputs, combine.astype(outputs.dtype))
-    return self._shard(outputs, 'bnd')
+    return routing.mix_slots(outputs, combine.astype(outputs.dtype))
 
   def _summarize(self, dispatch: JTensor, combine: JTensor) -> None:
     """Adds how concentrated routing is (paper, appendix E.2)."""

@@ -6,6 +6,7 @@ import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe import routing_sparse
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import mixture
 from pax_softmoe.layers import soft_moe
 from praxis import base_layer
@@ -25,7 +26,8 @@ class SparseMoE(mixture.MixtureOfExperts):
   the sum over the experts that have token n in one of their slots; a token in
   none becomes zero (see `pax_softmoe.routing_sparse`). Tokens of `group_size`
   sequences compete with each other, so an output depends on all sequences of
-  its group.
+  its group. Padded tokens are in no slot and in no loss. A batch that cannot be
+  cut into groups is a ValueError.
 
   `gate` starts as the official code starts it: a truncated normal of standard
   deviation 1/sqrt(D).
@@ -40,7 +42,7 @@ class SparseMoE(mixture.MixtureOfExperts):
     group_size: sequences that are routed together; divides the batch.
     noise_stddev: standard deviation of normal noise on the scores in training,
       times 1/E.
-    router_dtype: dtype of scores, gates and losses.
+    router_dtype: dtype of scores, gates and losses, see `MixtureOfExperts`.
   """
 
   capacity_factor: float = 1.0
@@ -61,17 +63,11 @@ class SparseMoE(mixture.MixtureOfExperts):
 
   def setup(self) -> None:
     super().setup()
-    self._require_positive('group_size', 'capacity_multiple')
-    name = type(self).__name__
-    if self.capacity_factor <= 0:
-      raise ValueError(
-          f'{name}: capacity_factor is {self.capacity_factor}; set it above 0'
-      )
-    if self.capacity_rounding not in routing_sparse.ROUNDINGS:
-      raise ValueError(
-          f'{name}: capacity_rounding is {self.capacity_rounding!r}; use one of'
-          f' {", ".join(routing_sparse.ROUNDINGS)}'
-      )
+    checks.whole(self, 'group_size', 'capacity_multiple')
+    checks.number(self, 'capacity_factor', zero=False)
+    checks.choice(self, 'capacity_rounding', routing_sparse.ROUNDINGS)
+    checks.number(self, 'noise_stddev')
+    checks.dtype(self, 'router_dtype')
     stddev = 1 / math.sqrt(self.input_dims) / soft_moe.TRUNCATED_NORMAL_STDDEV
     self.create_variable(
         'gate',
@@ -88,7 +84,7 @@ class SparseMoE(mixture.MixtureOfExperts):
         ),
     )
 
-  def _choose(self, gates: JTensor, paddings: JTensor | None) -> JTensor:
+  def _choose(self, gates: JTensor, padded: JTensor | None) -> JTensor:
     """Returns the token in each slot, [G, E, C], of gates [G, M, E]."""
     raise NotImplementedError(
         f'{type(self).__name__} does not say which tokens its slots hold; use'
@@ -99,7 +95,7 @@ class SparseMoE(mixture.MixtureOfExperts):
       self,
       logits: JTensor,
       noisy_logits: JTensor,
-      paddings: JTensor | None,
+      padded: JTensor | None,
   ) -> None:
     """Adds auxiliary losses of scores [G, M, E] without and with noise."""
 
@@ -124,46 +120,31 @@ class SparseMoE(mixture.MixtureOfExperts):
   def _choices_per_token(self) -> int:
     return 1
 
-  def __call__(
-      self, inputs: JTensor, paddings: JTensor | None = None
-  ) -> JTensor:
-    """Routes tokens to the experts they are matched with.
-
-    Args:
-      inputs: [B, N, D] tokens.
-      paddings: [B, N], 1 for a padded token, or None. Padded tokens are in no
-        slot and in no loss, and their rows of the result are zero.
-
-    Returns:
-      [B, N, D] in the dtype of `inputs`.
-
-    Raises:
-      ValueError: the batch cannot be cut into groups.
-    """
-    tokens = self._shard(self._grouped(self._shard(inputs, 'bnd')), 'bnd')
-    if paddings is not None:
-      paddings = self._grouped(paddings)
+  def _route(self, tokens: JTensor, padded: JTensor | None) -> JTensor:
+    shape = tokens.shape
+    tokens = self._shard(self._grouped(tokens), 'bnd')
+    if padded is not None:
+      padded = self._grouped(padded)
     logits = self._logits(tokens)
     noisy_logits = logits
     if self._noise_stddev:
       noise = jax.random.normal(self.next_prng_key(), logits.shape)
       noisy_logits += self._noise_stddev * noise.astype(logits.dtype)
     noisy_logits = ad_checkpoint.checkpoint_name(noisy_logits, 'router_logits')
-    self._add_losses(logits, noisy_logits, paddings)
+    self._add_losses(logits, noisy_logits, padded)
     gates = jax.nn.softmax(noisy_logits, axis=-1)
-    chosen = self._choose(gates, paddings)
+    chosen = self._choose(gates, padded)
     # Kept with the slots: chosen again in the backward pass, with other
     # rounding, they could be others than those that were computed.
     chosen = ad_checkpoint.checkpoint_name(chosen, 'expert_inputs')
-    self._summarize(gates, chosen, paddings)
+    self._summarize(gates, chosen, padded)
 
     outputs = self._apply_experts(routing_sparse.gather_tokens(tokens, chosen))
     weights = routing_sparse.slot_weights(gates, chosen)
     outputs = routing_sparse.scatter_slots(
         outputs, chosen, weights, tokens.shape[1]
     )
-    outputs = self._shard(outputs, 'bnd').reshape(inputs.shape)
-    return self._shard(outputs, 'bnd')
+    return self._shard(outputs, 'bnd').reshape(shape)
 
   def _grouped(self, x: JTensor) -> JTensor:
     """Returns [B, N, ...] as [G, M, ...]."""
@@ -179,10 +160,9 @@ class SparseMoE(mixture.MixtureOfExperts):
 
   def _logits(self, tokens: JTensor) -> JTensor:
     """Returns the scores [G, M, E] of tokens [G, M, D], without noise."""
+    dtype = self._router_dtype(self.router_dtype)
     logits = jnp.einsum(
-        'bnd,de->bne',
-        tokens.astype(self.router_dtype),
-        self.theta.gate.astype(self.router_dtype),
+        'bnd,de->bne', tokens.astype(dtype), self.theta.gate.astype(dtype)
     )
     # Scores stay with their tokens, whole: who is chosen depends on all.
     split = self.activation_split_dims_mapping.bnd
@@ -190,13 +170,15 @@ class SparseMoE(mixture.MixtureOfExperts):
     return base_layer.maybe_shard(logits, split, self.mesh_axis_names)
 
   def _summarize(
-      self, gates: JTensor, chosen: JTensor, paddings: JTensor | None
+      self, gates: JTensor, chosen: JTensor, padded: JTensor | None
   ) -> None:
     """Adds how many tokens no expert has, and how equal experts are."""
     served = routing_sparse.experts_per_token(chosen, gates.shape[1]) > 0
     peaks = jnp.max(gates, axis=-1)
-    shares = routing_sparse.token_mean(gates, paddings) * self.num_experts
-    kept = jnp.ones_like(peaks) if paddings is None else 1 - paddings
+    shares = routing_sparse.token_mean(gates, padded) * self.num_experts
+    kept = jnp.ones_like(peaks)
+    if padded is not None:
+      kept = jnp.where(padded, 0, kept)
     count = jnp.maximum(jnp.sum(kept), 1)
     self.add_summary('dropped_tokens', 1 - jnp.sum(served * kept) / count)
     self.add_summary('mean_max_gate', jnp.sum(peaks * kept) / count)

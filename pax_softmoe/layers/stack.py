@@ -22,9 +22,12 @@ REMAT_POLICIES: Mapping[str, Callable[..., Any]] = {
     'full': jax.checkpoint_policies.nothing_saveable,
     # What has crossed chips, so that no exchange is done twice.
     'exchange': _save_names('expert_inputs', 'expert_outputs'),
-    # All of a block's costly products, without what is cheap to redo.
+    # What attention, router and experts make, without what is cheap to redo.
+    # Of a block's products those of queries, keys, values and of attention's
+    # outputs are done again, and the first of a dense MLP.
     'products': _save_names(
         'attention_context',
+        'attention_log_sum',
         'router_logits',
         'expert_inputs',
         'expert_hidden',

@@ -3,6 +3,7 @@
 import jax
 from jax import numpy as jnp
 from pax_softmoe import routing_sparse
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import sparse_moe
 from praxis import pytypes
 
@@ -39,7 +40,15 @@ class TokensChoiceMoE(sparse_moe.SparseMoE):
 
   def setup(self) -> None:
     super().setup()
-    if not 1 <= self.num_selected_experts <= self.num_experts:
+    checks.whole(self, 'num_selected_experts')
+    checks.flag(self, 'batch_prioritized')
+    checks.number(
+        self,
+        'importance_loss_weight',
+        'load_loss_weight',
+        'gshard_loss_weight',
+    )
+    if self.num_selected_experts > self.num_experts:
       raise ValueError(
           'TokensChoiceMoE: num_selected_experts is'
           f' {self.num_selected_experts}; set it to 1 or more and at most to'
@@ -50,47 +59,47 @@ class TokensChoiceMoE(sparse_moe.SparseMoE):
   def _choices_per_token(self) -> int:
     return self.num_selected_experts
 
-  def _choose(self, gates: JTensor, paddings: JTensor | None) -> JTensor:
+  def _choose(self, gates: JTensor, padded: JTensor | None) -> JTensor:
     return routing_sparse.choose_experts(
         gates,
         self.num_selected_experts,
         self.capacity(gates.shape[1]),
         batch_prioritized=self.batch_prioritized,
-        paddings=paddings,
+        paddings=padded,
     )
 
   def _add_losses(
       self,
       logits: JTensor,
       noisy_logits: JTensor,
-      paddings: JTensor | None,
+      padded: JTensor | None,
   ) -> None:
     if self.importance_loss_weight:
       gates = jax.nn.softmax(logits, axis=-1)
-      losses = routing_sparse.importance_loss(gates, paddings)
-      self._add_loss('importance', losses, paddings)
+      losses = routing_sparse.importance_loss(gates, padded)
+      self._add_loss('importance', losses, padded)
     if self.load_loss_weight and self._noise_stddev:
       losses = routing_sparse.load_loss(
           logits,
           noisy_logits,
           self._noise_stddev,
           self.num_selected_experts,
-          paddings,
+          padded,
       )
-      self._add_loss('load', losses, paddings)
+      self._add_loss('load', losses, padded)
     if self.gshard_loss_weight:
       gates = jax.nn.softmax(noisy_logits, axis=-1)
-      losses = routing_sparse.gshard_loss(gates, paddings)
-      self._add_loss('gshard', losses, paddings)
+      losses = routing_sparse.gshard_loss(gates, padded)
+      self._add_loss('gshard', losses, padded)
 
   def _add_loss(
-      self, kind: str, losses: JTensor, paddings: JTensor | None
+      self, kind: str, losses: JTensor, padded: JTensor | None
   ) -> None:
     """Adds the mean of losses [G] over the groups that hold tokens."""
-    if paddings is None:
+    if padded is None:
       loss = jnp.mean(losses)
     else:
-      groups = jnp.sum(jnp.min(paddings, axis=1) < 1)
+      groups = jnp.sum(~jnp.all(padded, axis=1))
       loss = jnp.sum(losses) / jnp.maximum(groups, 1)
     name = f'{kind}_loss'
     self.add_summary(name, loss)

@@ -8,6 +8,7 @@ import itertools
 import math
 
 from pax_softmoe.layers import attention
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import feed_forward
 from pax_softmoe.layers import soft_moe
 from pax_softmoe.layers import stack
@@ -56,6 +57,7 @@ class PatchEmbedding(base_layer.BaseLayer):
     bnd: SplitDimsMapping = None
 
   def setup(self) -> None:
+    checks.whole(self, 'patch_size', 'channels', 'model_dims')
     pixels = self.patch_size**2 * self.channels
     stddev = math.sqrt(1 / pixels) / soft_moe.TRUNCATED_NORMAL_STDDEV
     self.create_variable(
@@ -182,7 +184,18 @@ class VisionTransformer(base_layer.BaseLayer):
     return (self.image_size // self.patch_size) ** 2
 
   def setup(self) -> None:
-    if self.patch_size < 1 or self.image_size % self.patch_size:
+    checks.whole(
+        self,
+        'image_size',
+        'patch_size',
+        'channels',
+        'model_dims',
+        'hidden_dims',
+        'num_heads',
+        'num_layers',
+    )
+    checks.flag(self, 'scan_layers')
+    if self.image_size % self.patch_size:
       raise ValueError(
           f'VisionTransformer: images of {self.image_size} pixels cannot be cut'
           f' into patches of {self.patch_size}; use a multiple'
@@ -248,11 +261,25 @@ class VisionTransformer(base_layer.BaseLayer):
     """Returns the features of images.
 
     Args:
-      images: [B, image_size, image_size, channels].
+      images: [B, image_size, image_size, channels] of any real dtype.
 
     Returns:
-      [B, D].
+      [B, D] in `fprop_dtype`, in which all is computed but what a layer says it
+      computes in float32.
+
+    Raises:
+      ValueError: the images have another shape.
     """
+    checks.array(
+        self,
+        'images',
+        images,
+        'BHWC',
+        any_dtype=True,
+        H=self.image_size,
+        W=self.image_size,
+        C=self.channels,
+    )
     x = self.patch_embedding(images.astype(self.fprop_dtype))
     x = x + self.theta.positions
     for name, _ in self._stacks():

@@ -121,8 +121,9 @@ class ImageClassifier(base_model.BaseModel):
 
     Returns:
       `total_loss` (what is minimized), `loss` (cross-entropy), `accuracy` (the
-      share of images whose first class is one of theirs); and nothing per
-      example, which Pax would print at every summary.
+      share of images whose first class is one of theirs; NaN if there is an
+      image whose logits are not finite, as no class of it is the first); and
+      nothing per example, which Pax would print at every summary.
     """
     labels = input_batch.labels
     logits = predictions.logits
@@ -132,17 +133,21 @@ class ImageClassifier(base_model.BaseModel):
       losses = optax.sigmoid_binary_cross_entropy(logits, labels).sum(-1)
     first = jnp.argmax(logits, axis=-1)[:, None]
     correct = jnp.take_along_axis(labels, first, axis=-1)[:, 0] > 0
+    is_finite = jnp.isfinite(logits).all(axis=-1)
+    correct = jnp.where(is_finite, correct.astype(jnp.float32), jnp.nan)
     weights = input_batch.eval_sample_weights
     total_weight = weights.sum()
 
     def mean(x):
-      return (x * weights).sum() / jnp.maximum(total_weight, 1e-6)
+      # What fills a batch counts for nothing, not even as NaN.
+      total = jnp.sum(jnp.where(weights > 0, x * weights, 0))
+      return total / jnp.maximum(total_weight, 1e-6)
 
     loss = mean(losses)
     metrics = NestedMap(
         total_loss=(loss + self._auxiliary_loss(), total_weight),
         loss=(loss, total_weight),
-        accuracy=(mean(correct.astype(jnp.float32)), total_weight),
+        accuracy=(mean(correct), total_weight),
     )
     return metrics, NestedMap()
 

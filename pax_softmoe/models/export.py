@@ -1,5 +1,6 @@
 """Writes trained classifiers for programs that know nothing of this package."""
 
+from collections.abc import Mapping
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any
 import jax
 from jax.experimental import jax2tf
 from pax_softmoe import compat
+from pax_softmoe import finite
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
 from praxis import base_layer
@@ -41,13 +43,14 @@ def write_safetensors(
     step: which checkpoint; None for the last.
 
   Raises:
-    ValueError: there is no such checkpoint.
+    ValueError: there is no such checkpoint, or weights are not finite.
   """
   step, weights = reading.open_weights(job_dir, step)
   arrays = {
       name.replace('/', '.'): array.whole()
       for name, array in lazy_array.split_stacks(weights).items()
   }
+  _require_finite(arrays)
   metadata = {
       'experiment': type(experiment).__name__,
       'step': str(step),
@@ -86,13 +89,14 @@ def write_saved_model(
     step: which checkpoint; None for the last.
 
   Raises:
-    ValueError: there is no such checkpoint.
+    ValueError: there is no such checkpoint, or weights are not finite.
   """
   # One array at a time, so that there is one copy of the weights.
   weights = jax.tree_util.tree_map(
       lambda array: tf.Variable(array.read().result()),
       reading.open_weights(job_dir, step)[1],
   )
+  _require_finite(lazy_array.by_name(weights))
   size, channels = experiment.IMAGE_SIZE, experiment.CHANNELS
   group = getattr(experiment, 'GROUP_SIZE', 1)
   batch = 'b' if group == 1 else f'{group}*b'
@@ -122,6 +126,16 @@ def write_saved_model(
     names.write_text(json.dumps(list(source.class_names if source else ())))
     module.class_names = tf.saved_model.Asset(str(names))
     tf.saved_model.save(module, str(folder), {'serving_default': module.serve})
+
+
+def _require_finite(arrays: Mapping[str, Any]) -> None:
+  """Raises ValueError if weights are not finite; the message names them."""
+  finite.require_none(
+      finite.bad_arrays(arrays),
+      len(arrays),
+      'arrays of weights hold numbers',
+      'give an earlier checkpoint as --step',
+  )
 
 
 def _logits_function(experiment: Any) -> Any:

@@ -1,15 +1,18 @@
 """Trained classifiers outside of Pax' loops."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import math
 import os
 from typing import Any
 
 import jax
 import numpy as np
+from pax_softmoe import finite
 from pax_softmoe import sharding
 from pax_softmoe.analysis import model_size
 from pax_softmoe.checkpoints import convert
+from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
 from pax_softmoe.experiments import validation
 from praxis import base_layer
@@ -126,22 +129,59 @@ class TrainedClassifier:
     """Returns (value, weight) of each metric of a batch with labels."""
     return self._run(batch, '__call__')[0]
 
-  def predictions(self, images: np.ndarray) -> NestedMap:
+  def predictions(
+      self, images: np.ndarray, names: Sequence[Any] = ()
+  ) -> NestedMap:
     """Returns `features` [B, D] and `logits` [B, C] of images, float32.
 
     Args:
       images: [B, size, size, channels] as the experiment's `eval_ops` leave
         them. Where a router lets images compete (GROUP_SIZE), those beside an
         image matter, the black ones that fill up a batch too.
+      names: of the images, for errors; by default counted from 0.
+
+    Raises:
+      ValueError: some are not finite; the message says how many and which.
     """
+    outputs = self._predictions(images)
+    self._require_finite(outputs, names)
+    return outputs
+
+  def _predictions(self, images: np.ndarray) -> NestedMap:
     outputs = self._run(self._filled(images), 'compute_predictions')
     return jax.tree_util.tree_map(
         lambda x: np.asarray(x)[: len(images)], outputs
     )
 
-  def probabilities(self, images: np.ndarray) -> np.ndarray:
-    """Returns those of each class, [B, C], of images as in `predictions`."""
-    logits = self.predictions(images).logits
+  def _require_finite(self, outputs: NestedMap, names: Sequence[Any]) -> None:
+    bad = finite.bad_rows(outputs.features, outputs.logits)
+    total = len(outputs.logits)
+    self._require_none([names[i] if names else int(i) for i in bad], total)
+
+  def _require_none(self, bad: Sequence[Any], total: int) -> None:
+    """Raises ValueError if outputs of some of so many images are not finite."""
+    if not len(bad):
+      return
+    weights = lazy_array.by_name(self.weights)
+    broken = finite.bad_arrays(weights)
+    why = 'the weights are, so that numbers are too large on their way'
+    if broken:
+      why = (
+          f'nor are {len(broken)} of {len(weights)} arrays of weights, such as'
+          f' {broken[0]}'
+      )
+    finite.require_none(
+        bad,
+        total,
+        f'images have outputs in step {self.step}',
+        f'{why}; give an earlier checkpoint as --step',
+    )
+
+  def probabilities(
+      self, images: np.ndarray, names: Sequence[Any] = ()
+  ) -> np.ndarray:
+    """Returns those of each class, [B, C]; takes what `predictions` takes."""
+    logits = self.predictions(images, names).logits
     if self.experiment.LOSS == 'softmax':
       return special.softmax(logits, axis=-1)
     return special.expit(logits)
@@ -154,9 +194,15 @@ class TrainedClassifier:
 
     Returns:
       A flax collection; its arrays may have rows for more images at the end.
+
+    Raises:
+      ValueError: as `predictions`.
     """
     how = 'compute_predictions', 'intermediates'
-    return self._run(self._filled(images), *how)[1]['intermediates']
+    outputs, kept = self._run(self._filled(images), *how)
+    outputs = jax.tree_util.tree_map(lambda x: x[: len(images)], outputs)
+    self._require_finite(outputs, ())
+    return kept['intermediates']
 
   def _filled(self, images: np.ndarray) -> NestedMap:
     """Returns a batch of images and as many zeros as the mesh needs."""
@@ -170,12 +216,12 @@ class TrainedClassifier:
       batches: a Praxis input that ends with StopIteration.
 
     Returns:
-      [images, D] float32 and [images] int.
+      [images, D] float32, finite or not, and [images] int.
     """
     parts = []
     for batch in each(batches):
       is_real = batch.eval_sample_weights > 0
-      found = self.predictions(batch.image).features[is_real]
+      found = self._predictions(batch.image).features[is_real]
       parts.append((found, batch.labels.argmax(-1)[is_real]))
     features, labels = zip(*parts)
     return np.concatenate(features), np.concatenate(labels)
@@ -188,14 +234,31 @@ class TrainedClassifier:
 
     Returns:
       `examples`, and the mean over them of each metric.
+
+    Raises:
+      ValueError: outputs or a metric are not finite; the message says how many
+        and which.
     """
-    sums, count = {}, 0.0
+    sums, count, images, bad = {}, 0.0, 0, []
     for batch in each(batches):
       metrics = jax.device_get(self.metrics(batch))
       count += float(metrics.loss[1])
       for name, (value, weight) in metrics.items():
         sums[name] = sums.get(name, 0.0) + float(value) * float(weight)
+      is_real = np.asarray(batch.eval_sample_weights) > 0
+      if not all(np.isfinite(value) for value, _ in metrics.values()):
+        found = self._predictions(batch.image)
+        rows = finite.bad_rows(found.features[is_real], found.logits[is_real])
+        bad += [images + int(i) for i in rows]
+      images += int(is_real.sum())
+    self._require_none(bad, images)
     result = {name: value / count for name, value in sums.items()}
+    for name, value in result.items():
+      if not math.isfinite(value):
+        raise ValueError(
+            f'{self.which}: {name} is {value}, since logits are finite but too'
+            ' large for it; give an earlier checkpoint as --step'
+        )
     return {'examples': round(count), **result}
 
 

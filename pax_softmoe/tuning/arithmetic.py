@@ -212,7 +212,7 @@ class _At:
     if e.REMAT in ('exchange', 'products'):
       kept += moe * 2 * slots * d * c
     if e.REMAT == 'products':
-      kept += layers * n * d * c
+      kept += layers * n * (d * c + e.NUM_HEADS * 4)
       kept += moe * (slots * h * c + n * slots * 4)
     if e.REMAT == 'none':
       kept = layers * numbers(*KEPT_BY_NONE)
