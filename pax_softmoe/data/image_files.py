@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 from pax_softmoe.data import image_ops
+from pax_softmoe.data import pictures
 import tensorflow as tf
 
 
@@ -18,7 +19,7 @@ def read(
   """Reads one image.
 
   Args:
-    path: a PNG, JPEG, GIF (its first frame) or BMP file.
+    path: of a picture, see `pictures`.
     image_size: height and width in pixels that the model takes.
     channels: 1 turns colours into grey, 3 repeats a grey channel.
     ops: what to do with it, as in evaluation. If they leave it in another size,
@@ -32,11 +33,13 @@ def read(
   """
   seed = tf.zeros([2], tf.int32)
   try:
-    decoded = image_ops.decode(tf.io.read_file(os.fspath(path)), channels)
-  except tf.errors.OpError as error:
+    encoded = tf.io.read_file(os.fspath(path)).numpy()
+    plain = pictures.normalise(encoded).data
+    decoded = image_ops.decode(tf.constant(plain), channels)
+  except (tf.errors.OpError, ValueError) as error:
     raise ValueError(
-        f'{path} cannot be read as an image: {_reason(error)}; give PNG, JPEG,'
-        ' GIF or BMP files'
+        f'{path} cannot be read as an image: {_reason(error)}; give'
+        f' {pictures.FORMATS} files'
     ) from error
   try:
     image = image_ops.apply_ops(decoded, ops, seed)
@@ -49,7 +52,7 @@ def read(
   return image.numpy().astype(np.float32)
 
 
-def _reason(error: tf.errors.OpError) -> str:
+def _reason(error: Exception) -> str:
   """Returns the first line of an error, without the operation's name."""
-  text = error.message.splitlines()[0].partition(' [Op:')[0]
+  text = str(error).splitlines()[0].partition(' [Op:')[0]
   return text.rpartition('}} ')[2].rstrip('.')
