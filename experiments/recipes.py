@@ -206,7 +206,8 @@ class FashionMnist(base.ImageClassification):
   """Fashion-MNIST on a CPU, in minutes: grey photographs of ten garments.
 
   The 10,000 training and 2,000 test images inside the package, or the full set
-  with DATA_DIR at a folder of the original files.
+  with DATA_DIR at a folder of the original files. Other data, as `named.find`
+  takes it, is resized.
   """
 
   IMAGE_SIZE = 28
@@ -234,9 +235,9 @@ class FashionMnist(base.ImageClassification):
   SAVE_INTERVAL_STEPS = 500
 
   def source(self) -> sources.ImageSource:
-    if self.DATA_DIR:
-      return sources.FashionMnist(self.DATA_DIR)
-    return sources.EmbeddedFashionMnist()
+    if not self.DATA_DIR:
+      return sources.EmbeddedFashionMnist()
+    return named.find(self.DATA_DIR, self.NUM_CLASSES)
 
   def train_ops(self) -> Sequence[Any]:
     return (
@@ -246,7 +247,8 @@ class FashionMnist(base.ImageClassification):
     )
 
   def eval_ops(self) -> Sequence[Any]:
-    if self.IMAGE_SIZE == 28:
+    # Images of DATA_DIR may have any size.
+    if self.IMAGE_SIZE == 28 and not self.DATA_DIR:
       return (image_ops.ValueRange(),)
     return (image_ops.Resize(self.IMAGE_SIZE), image_ops.ValueRange())
 

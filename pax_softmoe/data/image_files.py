@@ -6,6 +6,7 @@ import os
 import numpy as np
 from pax_softmoe.data import image_ops
 from pax_softmoe.data import pictures
+from pax_softmoe.data import tf_errors
 import tensorflow as tf
 
 
@@ -37,10 +38,9 @@ def read(
     plain = pictures.normalise(encoded).data
     decoded = image_ops.decode(tf.constant(plain), channels)
   except (tf.errors.OpError, ValueError) as error:
-    raise ValueError(
-        f'{path} cannot be read as an image: {_reason(error)}; give'
-        f' {pictures.FORMATS} files'
-    ) from error
+    is_tf = isinstance(error, tf.errors.OpError)
+    reason = tf_errors.reason(error) if is_tf else error
+    raise ValueError(f'{path} cannot be read as an image: {reason}') from error
   try:
     image = image_ops.apply_ops(decoded, ops, seed)
   except tf.errors.InvalidArgumentError:
@@ -51,8 +51,3 @@ def read(
     image = image_ops.apply_ops(resized, ops, seed)
   return image.numpy().astype(np.float32)
 
-
-def _reason(error: Exception) -> str:
-  """Returns the first line of an error, without the operation's name."""
-  text = str(error).splitlines()[0].partition(' [Op:')[0]
-  return text.rpartition('}} ')[2].rstrip('.')

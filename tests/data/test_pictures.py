@@ -89,12 +89,8 @@ def test_orientation_is_that_of_a_viewer(kind, orientation, order):
   assert (written.data == encoded) == (orientation == 1)
 
 
-def palette(transparent=None):
-  image = corners().quantize(4)
-  if transparent is not None:
-    index = image.getpixel((0, 0))
-    image.info['transparency'] = index
-  return image
+def palette():
+  return corners().quantize(4)
 
 
 def grey(mode='L'):
@@ -154,14 +150,18 @@ def colours():
   return np.asarray(corners())
 
 
+def without(colour):
+  return np.where((colours() == colour).all(-1, keepdims=True), 255, colours())
+
+
 SIXTEEN = (np.arange(42).reshape(6, 7) * 1500).astype(np.uint16)
 BILEVEL = np.asarray(grey()) > 120
 # The bytes, and the pixels they must have.
 LOSSLESS = {
     'palette png': (save(palette(), 'PNG'), colours),
     'palette png, transparent': (
-        save(palette(0), 'PNG'),
-        lambda: np.where(colours() == RED, 255, colours()).astype(np.uint8),
+        save(palette(), 'PNG', transparency=palette().getpixel((0, 0))),
+        lambda: without(RED),
     ),
     '1 bit png': (save(Image.fromarray(BILEVEL), 'PNG'), lambda: 255 * BILEVEL),
     '1 bit bmp': (save(Image.fromarray(BILEVEL), 'BMP'), lambda: 255 * BILEVEL),
@@ -203,9 +203,7 @@ LOSSLESS = {
     ),
     'a transparent colour': (
         save(corners(), 'PNG', transparency=BLUE),
-        lambda: np.where(
-            (colours() == BLUE).all(-1, keepdims=True), 255, colours()
-        ),
+        lambda: without(BLUE),
     ),
     'lossless with alpha': (
         save(with_alpha('RGBA'), 'WEBP', lossless=True),
