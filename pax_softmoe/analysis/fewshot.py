@@ -69,8 +69,10 @@ def evaluate(
     seed: of which images those are; of k and more shots, k are the same.
 
   Raises:
-    ValueError: a class has fewer training images than shots.
+    ValueError: a class has fewer training images than shots, or these are none.
   """
+  if min(shots, default=0) < 1:
+    raise ValueError(f'{tuple(shots)} shots; give one or more, each 1 or more')
   accuracies, penalties = {name: {} for name in sets}, {}
   for k in shots:
     rows = {name: _accuracies(name, x, k, seed) for name, x in sets.items()}

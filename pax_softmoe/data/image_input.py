@@ -200,13 +200,18 @@ class ImageInput(seqio_input.SeqIOInput):
     started = time.monotonic()
     try:
       batch = jax.tree_util.tree_map(lambda x: x.numpy(), next(self._iter))
-    except tf.errors.OpError as error:
+    except tf_errors.ERRORS as error:
       raise self._explained(error) from error
     self.seconds_waited += time.monotonic() - started
     return batch
 
-  def _explained(self, error: tf.errors.OpError) -> ValueError:
+  def _explained(self, error: Exception) -> ValueError:
     """Returns an error that names the example that cannot be read."""
+    if isinstance(error, tf.errors.FailedPreconditionError):
+      return ValueError(
+          f'ImageInput {self.name!r}: {tf_errors.reason(error)}; the manifest is'
+          ' of other files, make the data again by `softmoe data`'
+      )
     logging.error(
         'ImageInput %r: %s. Looking for the example in %s.',
         self.name,
@@ -306,6 +311,10 @@ class ImageInput(seqio_input.SeqIOInput):
     # SeqIOInput decodes the whole split to count it. The source knows what each
     # host has, without any communication.
     sizes = self.source.host_sizes(self.split_name, self.num_infeed_hosts)
+    # Where it errs examples would be left out of the last batch.
+    ds = ds.apply(
+        tf.data.experimental.assert_cardinality(sizes[self.infeed_host_index])
+    )
     num_batches = -(-max(sizes) // self.batch_size)
     num_padding = num_batches * self.batch_size - sizes[self.infeed_host_index]
     padding = tf.nest.map_structure(

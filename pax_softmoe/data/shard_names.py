@@ -49,6 +49,13 @@ def find(folder: epath.PathLike, pattern: str, split: str) -> list[str]:
   return [str(files[name]) for name in names]
 
 
+def has(folder: epath.PathLike, pattern: str, split: str) -> bool:
+  """Returns whether there are files of a split, all or some; see `find`."""
+  folder = epath.Path(folder)
+  names = sorted(f.name for f in folder.glob(pattern.format(split=split)))
+  return bool(_of_split(folder, pattern, split, names))
+
+
 def _of_split(
     folder: epath.Path, pattern: str, split: str, names: Sequence[str]
 ) -> list[str]:

@@ -39,7 +39,7 @@ import seqio
 import tensorflow as tf
 
 # Bytes of a data set that is read as a whole before it is used.
-_SMALL = 16 * 2**20
+SMALL = 16 * 2**20
 
 _EMBEDDED_DIR = epath.Path(__file__).parent / 'fashion_mnist'
 
@@ -124,7 +124,7 @@ class ImageSource(abc.ABC):
     try:
       for _ in examples.map(convert):
         good += 1
-    except tf.errors.OpError as error:
+    except tf_errors.ERRORS as error:
       raise ValueError(
           f'{self.name}, example {good} of {split}:'
           f' {tf_errors.reason(error)}; correct it, or change what is done with'
@@ -235,10 +235,10 @@ class TFRecordImages(ImageSource):
         only each file's first record is read.
     """
     files = [file for split in self.splits for file in self._files(split)]
-    self._check_records(files, full)
+    self.check_records(files, full)
 
-  def _check_records(self, files: Sequence[str], full: bool) -> None:
-    """Reads each file's first record, or all of few or if `full`."""
+  def check_records(self, files: Sequence[str], full: bool) -> None:
+    """Reads each file's first record, or all of a small set or if `full`."""
     size = sum(epath.Path(file).stat().length for file in files)
 
     def convert(example):
@@ -250,7 +250,7 @@ class TFRecordImages(ImageSource):
           file,
           self._form(),
           convert,
-          limit=-1 if full or size <= _SMALL else 1,
+          limit=-1 if full or size <= SMALL else 1,
       )
 
   def check_reading(

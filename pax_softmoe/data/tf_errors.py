@@ -5,9 +5,13 @@ import re
 import tensorflow as tf
 
 
-def reason(error: tf.errors.OpError) -> str:
-  """Returns the first line of an error, without names of operations."""
-  text = (error.message or str(error)).splitlines()[0]
+# TensorFlow fails to raise an error whose message quotes what is no text.
+ERRORS = (tf.errors.OpError, UnicodeDecodeError)
+
+
+def reason(error: Exception) -> str:
+  """Returns the first line of one of `ERRORS`, without names of operations."""
+  text = (getattr(error, 'message', '') or str(error)).splitlines()[0]
   text = text.partition(' [Op:')[0].rpartition('}} ')[2]
   # Where in a pipeline it happened.
   text = text.rpartition('Iterator::Root')[2].partition(': ')[2] or text

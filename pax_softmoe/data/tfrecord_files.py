@@ -116,7 +116,7 @@ def check(
         f'{file}: not a whole TFRecord file ({tf_errors.damage(error)}); copy'
         ' it again'
     ) from error
-  except tf.errors.OpError as error:
+  except tf_errors.ERRORS as error:
     where = f'{file}, record {good}'
     (record,) = records.skip(good).take(1).as_numpy_iterator()
     _check_record(where, record, form, single_label)
