@@ -11,6 +11,7 @@ from pax_softmoe.data import image_input
 from pax_softmoe.data import image_ops
 from pax_softmoe.data import shard_names
 from pax_softmoe.data import sources
+from pax_softmoe.data import tf_errors
 from praxis import pax_fiddle
 
 EMBEDDED = 'fashion_mnist'
@@ -87,9 +88,17 @@ def parse(text: str) -> FewShotSet:
 def _labels(source: sources.TFRecordImages, split: str) -> np.ndarray:
   """Returns the largest label of each image of a split."""
   examples = source.task().get_dataset(None, split, shuffle=False)
-  labels = []
-  for e in examples.as_numpy_iterator():
-    found = e['label']
+  labels, rest = [], examples.as_numpy_iterator()
+  while True:
+    try:
+      found = next(rest)['label']
+    except StopIteration:
+      return np.array(labels)
+    except tf_errors.ERRORS as error:
+      raise ValueError(
+          f'few-shot data {source.data_dir}: example {len(labels)} of {split}:'
+          f' {tf_errors.reason(error)}; write the data again'
+      ) from error
     if not found.size or found.min() < 0 or found.max() >= _MOST_CLASSES:
       raise ValueError(
           f'few-shot data {source.data_dir}: example {len(labels)} of {split} has'
@@ -97,7 +106,6 @@ def _labels(source: sources.TFRecordImages, split: str) -> np.ndarray:
           f' below {_MOST_CLASSES:,}'
       )
     labels.append(found.max())
-  return np.array(labels)
 
 
 @dataclasses.dataclass(frozen=True)

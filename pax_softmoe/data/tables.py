@@ -92,13 +92,13 @@ def _lines(path: epath.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
       ) from None
     if values is None:
       return
-    for value in values:
-      # Two quotes that do not belong together take rows between for a value.
-      if delimiter in value and re.search(r'[\r\n]', value):
-        raise ValueError(
-            f'{path}, line {line}: a value goes over several lines with'
-            ' separators in them; close the double quote that begins there'
-        )
+    # Two quotes that do not belong together take rows between for a value.
+    inner = [part for value in values for part in re.split(r'[\r\n]+', value)[1:]]
+    if any(part.count(delimiter) == len(values) - 1 for part in inner):
+      raise ValueError(
+          f'{path}, line {line}: a value goes over several lines that look like'
+          ' rows; close the double quote that begins there'
+      )
     if values:
       yield line, values
 
