@@ -260,7 +260,7 @@ def test_numbers_that_are_not_finite_are_refused(value, tmp_path, capsys):
   names['head/kernel'] = names['head/kernel'].astype(np.float64)
   names['head/kernel'][3, :2] = value
   code, output = run(tmp_path, names)
-  assert code == 1 and not output.exists()
+  assert code == 1 and not (output / 'checkpoints').exists()
   assert (
       'weights.npz: 2 of 160 numbers of head/kernel are not finite as float32;'
       in capsys.readouterr().err
