@@ -195,7 +195,9 @@ def refused(path, message, read=None):
 
 def saved(tmp_path, **changes):
   path = tmp_path / 'w.npz'
-  np.savez(path, **(arrays() | {n.replace('__', '/'): a for n, a in changes.items()}))
+  np.savez(
+      path, **(arrays() | {n.replace('__', '/'): a for n, a in changes.items()})
+  )
   return path
 
 
@@ -226,13 +228,15 @@ def test_files_that_are_no_archives_are_named(tmp_path, how):
   path = saved(tmp_path)
   array = io.BytesIO()
   np.save(array, np.zeros(3))
-  path.write_bytes({
-      'empty': b'',
-      'cut': path.read_bytes()[:-500],
-      'npy': array.getvalue(),
-      'pickle': pickle.dumps({'embedding/kernel': np.zeros(3)}),
-      'text': b'weights',
-  }[how])
+  path.write_bytes(
+      {
+          'empty': b'',
+          'cut': path.read_bytes()[:-500],
+          'npy': array.getvalue(),
+          'pickle': pickle.dumps({'embedding/kernel': np.zeros(3)}),
+          'text': b'weights',
+      }[how]
+  )
   refused(path, 'is no .npz file of arrays, or not a whole one; copy it again')
 
 
@@ -242,9 +246,17 @@ def test_files_that_are_no_archives_are_named(tmp_path, how):
         ('head/bias', np.array([None] * 10), 'head/bias is an array of object'),
         ('head/bias', np.array(['a'] * 10), 'head/bias is an array of <U1'),
         ('head/bias', np.zeros(10, complex), 'an array of complex128'),
-        ('pos_embedding', np.zeros([16, 16]), r'\(16, 16\) must have the shape'),
+        (
+            'pos_embedding',
+            np.zeros([16, 16]),
+            r'\(16, 16\) must have the shape',
+        ),
         ('pos_embedding', np.zeros([]), r'\(\) must have the shape'),
-        ('embedding/kernel', np.zeros([]), r'embedding/kernel \(\) is no square'),
+        (
+            'embedding/kernel',
+            np.zeros([]),
+            r'embedding/kernel \(\) is no square',
+        ),
         ('embedding/kernel', np.zeros([4, 4]), 'embedding/kernel .* no square'),
     ],
 )

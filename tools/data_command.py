@@ -23,7 +23,9 @@ from rich import progress as rich_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('source', help='folder of images, CSV or TSV file, or tfds:NAME')
+  parser.add_argument(
+      'source', help='folder of images, CSV or TSV file, or tfds:NAME'
+  )
   parser.add_argument(
       '--output', required=True, metavar='DIR', help='folder to make'
   )
@@ -91,11 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
     total = sum(made['rewritten'].values())
     reasons = ', '.join(f'{n} {why}' for why, n in made['rewritten'].items())
     print(
-        f'rewritten    {total} pictures, as PNG or JPEG of quality 98: {reasons}'
+        f'rewritten    {total} pictures, as PNG or JPEG of quality 98:'
+        f' {reasons}'
     )
   for note in made['notes']:
     print(f'note         {note}')
-  split = next((s for s in ('validation', 'test') if s in made['splits']), 'train')
+  split = next(
+      (s for s in ('validation', 'test') if s in made['splits']), 'train'
+  )
   words = (
       f'--set DATA_DIR={shlex.quote(str(output))}'
       f' --set NUM_CLASSES={len(made["classes"])}'

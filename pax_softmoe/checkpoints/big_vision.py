@@ -200,8 +200,8 @@ def _arrays(path: os.PathLike) -> dict[str, LazyArray]:
     shape, dtype = _header(path, archive, name)
     if dtype.kind not in 'fiu' and dtype != _BFLOAT16:
       raise ValueError(
-          f'{path}: {name} is an array of {dtype}, which is not read; save it as'
-          ' numbers'
+          f'{path}: {name} is an array of {dtype}, which is not read; save it'
+          ' as numbers'
       )
     plain = _PREFIX.sub('', name, count=1)
     result[plain] = LazyArray(
@@ -229,7 +229,9 @@ def _header(
 
 def _damaged(path: os.PathLike, name: str, error: Exception) -> ValueError:
   reason = (str(error).splitlines() or [type(error).__name__])[0]
-  return ValueError(f'{path}: {name} is damaged ({reason}); copy the file again')
+  return ValueError(
+      f'{path}: {name} is damaged ({reason}); copy the file again'
+  )
 
 
 def _check_head(path: os.PathLike, names: Collection[str]) -> None:

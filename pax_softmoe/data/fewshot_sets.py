@@ -59,7 +59,8 @@ def parse(text: str) -> FewShotSet:
   tests = [
       split
       for split in ('test', 'validation')
-      if folder.is_dir() and shard_names.has(folder, '{split}-*.tfrecord*', split)
+      if folder.is_dir()
+      and shard_names.has(folder, '{split}-*.tfrecord*', split)
   ]
   if not tests:
     raise ValueError(
@@ -101,8 +102,8 @@ def _labels(source: sources.TFRecordImages, split: str) -> np.ndarray:
       ) from error
     if not found.size or found.min() < 0 or found.max() >= _MOST_CLASSES:
       raise ValueError(
-          f'few-shot data {source.data_dir}: example {len(labels)} of {split} has'
-          f' the labels {found.tolist()}; give each one or more, from 0 and'
+          f'few-shot data {source.data_dir}: example {len(labels)} of {split}'
+          f' has the labels {found.tolist()}; give each one or more, from 0 and'
           f' below {_MOST_CLASSES:,}'
       )
     labels.append(found.max())

@@ -55,8 +55,8 @@ class _Found:
       paths = sorted(folder.iterdir())
     except OSError as error:
       raise ValueError(
-          f'{folder}: it cannot be read ({error.strerror}); change that, or move'
-          ' it elsewhere'
+          f'{folder}: it cannot be read ({error.strerror}); change that, or'
+          ' move it elsewhere'
       ) from error
     folders, files = [], []
     for path in paths:

@@ -69,9 +69,7 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
     image = tf.ensure_shape(tf.cast(image, tf.float32), self._image_shape)
     return NestedMap(
         image=image,
-        labels=one_hot(
-            example['label'], self._num_classes, self._single_label
-        ),
+        labels=one_hot(example['label'], self._num_classes, self._single_label),
         eval_sample_weights=tf.constant(1.0),
     )
 

@@ -50,4 +50,3 @@ def read(
     resized = image_ops.Resize(image_size)(decoded, seed)
     image = image_ops.apply_ops(resized, ops, seed)
   return image.numpy().astype(np.float32)
-

@@ -209,8 +209,8 @@ class ImageInput(seqio_input.SeqIOInput):
     """Returns an error that names the example that cannot be read."""
     if isinstance(error, tf.errors.FailedPreconditionError):
       return ValueError(
-          f'ImageInput {self.name!r}: {tf_errors.reason(error)}; the manifest is'
-          ' of other files, make the data again by `softmoe data`'
+          f'ImageInput {self.name!r}: {tf_errors.reason(error)}; the manifest'
+          ' is of other files, make the data again by `softmoe data`'
       )
     logging.error(
         'ImageInput %r: %s. Looking for the example in %s.',

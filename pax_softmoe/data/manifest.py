@@ -129,8 +129,8 @@ class ManifestImages(sources.TFRecordImages):
         count = tfrecord_files.count_records(path)
         if count != file.examples:
           raise ValueError(
-              f'{path}: it has {count} records, {file.examples} by the manifest;'
-              f' copy both again, or {_REMEDY}'
+              f'{path}: it has {count} records, {file.examples} by the'
+              f' manifest; copy both again, or {_REMEDY}'
           )
     self.check_records([str(self._path(file)) for file in listed], full)
 

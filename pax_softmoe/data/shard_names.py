@@ -98,7 +98,9 @@ def _check_complete(folder: epath.Path, names: Sequence[str]) -> None:
         )
   counts = sorted({count for count, _ in found})
   if len(counts) > 1:
-    examples = [next(n for (c, _), n in found.items() if c == k) for k in counts]
+    examples = [
+        next(n for (c, _), n in found.items() if c == k) for k in counts
+    ]
     raise ValueError(
         f'{folder}: {" and ".join(examples)} are of data in {counts[0]} and in'
         f' {counts[1]} files; remove those of one'
@@ -109,11 +111,13 @@ def _check_complete(folder: epath.Path, names: Sequence[str]) -> None:
         f'{folder}: {rest} is not numbered as {names[0]} is; remove it, or'
         ' number all files'
     )
-  missing = [i for count in counts for i in range(count) if (count, i) not in found]
+  missing = [
+      i for count in counts for i in range(count) if (count, i) not in found
+  ]
   if missing:
     name = next(iter(found.values()))
     width = len(_SHARD.findall(name)[-1][0])
     raise ValueError(
-        f'{folder}: {len(missing)} of {counts[0]} files like {name} are missing,'
-        f' such as number {missing[0]:0{width}d}; copy them'
+        f'{folder}: {len(missing)} of {counts[0]} files like {name} are'
+        f' missing, such as number {missing[0]:0{width}d}; copy them'
     )

@@ -87,13 +87,16 @@ def _lines(path: epath.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
       values = next(rows, None)
     except csv.Error as error:
       raise ValueError(
-          f'{path}, line {line}: a double quote that begins there is not closed,'
-          f' or text follows it ({error}); double the quotes within a value'
+          f'{path}, line {line}: a double quote that begins there is not'
+          f' closed, or text follows it ({error}); double the quotes within a'
+          ' value'
       ) from None
     if values is None:
       return
     # Two quotes that do not belong together take rows between for a value.
-    inner = [part for value in values for part in re.split(r'[\r\n]+', value)[1:]]
+    inner = [
+        part for value in values for part in re.split(r'[\r\n]+', value)[1:]
+    ]
     if any(part.count(delimiter) == len(values) - 1 for part in inner):
       raise ValueError(
           f'{path}, line {line}: a value goes over several lines that look like'
@@ -107,7 +110,9 @@ def _hint(header: Sequence[str]) -> str:
   """Returns what else may separate the columns of a header."""
   for character, name in ((';', 'semicolons'), ('\t', 'tabs'), (',', 'commas')):
     if len(header) == 1 and character in header[0]:
-      return f', separated by {name} (use commas in .csv and tabs in .tsv files)'
+      return (
+          f', separated by {name} (use commas in .csv and tabs in .tsv files)'
+      )
   return ''
 
 
@@ -143,8 +148,9 @@ def csv_file(
     split = examples.split_of(row.values['split'] if has_splits else 'train')
     if not name or not labels[row.line] or not split:
       raise ValueError(
-          f'{path}, line {row.line}: it needs a path, at least one label and, if'
-          ' there is a column for it, a split among train, validation, test'
+          f'{path}, line {row.line}: it needs a path, at least one label and,'
+          ' if the column split is not empty, one of train, validation and'
+          ' test; fill them in'
       )
     what = split, tuple(sorted({index[label] for label in labels[row.line]}))
     place = examples.same_name(os.path.normpath(str(path.parent / name)))

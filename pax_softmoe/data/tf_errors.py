@@ -4,7 +4,6 @@ import re
 
 import tensorflow as tf
 
-
 # TensorFlow fails to raise an error whose message quotes what is no text.
 ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 

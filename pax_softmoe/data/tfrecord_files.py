@@ -145,7 +145,8 @@ def _check_record(
   if min(labels) < 0 or max(labels) >= form.num_classes:
     raise ValueError(
         f'{where}: the labels {labels} are not all within'
-        f' 0..{form.num_classes - 1}; set num_classes to fit the data'
+        f' 0..{form.num_classes - 1}; set num_classes (NUM_CLASSES) to'
+        ' fit the data'
     )
   if single_label and len(set(labels)) > 1:
     raise ValueError(

@@ -71,7 +71,9 @@ def test_a_class_that_is_only_tested_is_named(tmp_path):
   write(tmp_path / 'train-0.tfrecord', [0, 2])
   write(tmp_path / 'test-0.tfrecord', [1])
   found = fewshot_sets.parse(str(tmp_path))
-  with pytest.raises(ValueError, match='class 1 has 0 training images, too few'):
+  with pytest.raises(
+      ValueError, match='class 1 has 0 training images, too few'
+  ):
     plan_of(found)
 
 

@@ -478,7 +478,9 @@ def test_array_source_names_the_example(tmp_path):
   for name in ('images-idx3', 'labels-idx1'):
     (tmp_path / f't10k-{name}-ubyte').write_bytes(b'unused')
   inputs = make(sources.FashionMnist(str(tmp_path)), image_size=7)
-  with pytest.raises(ValueError, match='fashion_mnist, example 0 of train: .*6'):
+  with pytest.raises(
+      ValueError, match='fashion_mnist, example 0 of train: .*6'
+  ):
     inputs.get_next_padded()
 
 

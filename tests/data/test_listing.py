@@ -25,7 +25,8 @@ def found(listed):
   """Returns the names of each split with the names of their classes."""
   return {
       split: {
-          e.name: ';'.join(listed.classes[i] for i in e.labels) for e in examples
+          e.name: ';'.join(listed.classes[i] for i in e.labels)
+          for e in examples
       }
       for split, examples in listed.splits.items()
   }
@@ -45,8 +46,10 @@ def test_files_that_are_no_images_are_counted_and_named(tmp_path):
   got = listing.find(str(tmp_path), 0.0)
   assert found(got) == {'train': {'cat/1.png': 'cat', 'dog/1.png': 'dog'}}
   assert got.notes == [
-      '4 hidden files or files of a system were left out: __MACOSX,'
-      ' cat/.2.png, cat/.DS_Store, …',
+      (
+          '4 hidden files or files of a system were left out: __MACOSX,'
+          ' cat/.2.png, cat/.DS_Store, …'
+      ),
       '2 files beside the images were left out: README.txt, cat/raw/a.txt',
   ]
 
@@ -67,9 +70,15 @@ def test_notes_are_printed_and_kept(tmp_path, capsys):
             ['cat/1.png', 'cat/more/2.png', 'cat/more/3/3.JPG'],
             r'2 images lie in sub-folders of classes: .*; move them .*/cat if',
         ),
-        (['cat/1.png', '1.png', '2.gif'], '2 images lie beside .*: 1.png, 2.gif;'),
+        (
+            ['cat/1.png', '1.png', '2.gif'],
+            '2 images lie beside .*: 1.png, 2.gif;',
+        ),
         (['cat/1.png', 'no_suffix'], '1 images lie beside .*: no_suffix;'),
-        (['train/cat/1.png', 'train/2.png'], r'1 images lie beside .*: train/2'),
+        (
+            ['train/cat/1.png', 'train/2.png'],
+            r'1 images lie beside .*: train/2',
+        ),
         (
             ['train/cat/1.png', 'val/cat/2.png', 'extra/cat/3.png'],
             'train, val are splits, and extra beside them are not',
@@ -178,16 +187,28 @@ def table(folder, text, name='labels.csv'):
     [
         ('path,label\na.png,cat\n', {'a.png': 'cat'}),
         ('\ufeffpath,label\r\na.png,cat\r\n', {'a.png': 'cat'}),
-        ('path,label\ra.png,cat\rb.png,dog\r', {'a.png': 'cat', 'b.png': 'dog'}),
+        (
+            'path,label\ra.png,cat\rb.png,dog\r',
+            {'a.png': 'cat', 'b.png': 'dog'},
+        ),
         (' Path , LABEL \n a.png , cat \n\n', {'a.png': 'cat'}),
         ('path,label\na.png,"cat, wild"\n', {'a.png': 'cat, wild'}),
         ('path,label\na.png,"a ""big"" cat"\n', {'a.png': 'a "big" cat'}),
-        ('path,label\na.png,"red\ncat"\nb.png,x\n', {'a.png': 'red\ncat', 'b.png': 'x'}),
+        (
+            'path,label\na.png,"red\ncat"\nb.png,x\n',
+            {'a.png': 'red\ncat', 'b.png': 'x'},
+        ),
         ('path,label\na.png,red\u2028cat\n', {'a.png': 'red\u2028cat'}),
         ('path,label,text\na.png,cat,"one\ntwo, three"\n', {'a.png': 'cat'}),
-        (f'path,label\na.png,{COMPOSED}\nb.png,{DECOMPOSED}\n', {'a.png': COMPOSED, 'b.png': COMPOSED}),
+        (
+            f'path,label\na.png,{COMPOSED}\nb.png,{DECOMPOSED}\n',
+            {'a.png': COMPOSED, 'b.png': COMPOSED},
+        ),
         ('path,label\na.png,cat;dog\na.png,dog; cat\n', {'a.png': 'cat;dog'}),
-        ('path,label\ndeep/a.png,cat\n./deep/../b.png,dog\n', {'deep/a.png': 'cat', './deep/../b.png': 'dog'}),
+        (
+            'path,label\ndeep/a.png,cat\n./deep/../b.png,dog\n',
+            {'deep/a.png': 'cat', './deep/../b.png': 'dog'},
+        ),
     ],
 )
 def test_table_is_read_as_it_is_meant(tmp_path, text, want):
@@ -211,17 +232,26 @@ def test_other_suffixes_are_tables_too(tmp_path, name):
         ('path,label,Label\na.png,cat,x\n', "of column 3 is 'label' again"),
         ('path,label\na.png,cat, wild\n', 'line 2: it has 3 values for 2 col'),
         ('path,label\na.png,cat\nb.png\n', 'line 3: it has 1 values for 2'),
-        ('path,label\nx.png,y\na.png,"cat\nb.png,dog\n', 'line 3: a double quote'),
+        (
+            'path,label\nx.png,y\na.png,"cat\nb.png,dog\n',
+            'line 3: a double quote',
+        ),
         ('path,label\na.png,"cat\nb.png,"dog\n', 'line 2: a double quote'),
         ('path,label\na.png,"cat\nb.png,dog"\n', 'line 2: a value goes over'),
-        ('path,label\na.png,cat\n./a.png,dog\n', 'line 3: ./a.png is in line 2'),
+        (
+            'path,label\na.png,cat\n./a.png,dog\n',
+            'line 3: ./a.png is in line 2',
+        ),
         (
             'path,label,split\na.png,cat,train\na.png,cat,val\n',
             'line 3: a.png is in line 2 with another label or split; put all',
         ),
         ('path,label\na.png,0\nb.png,-1\n', 'line 3: the label -1 is negative'),
         ('path,label\na.png,1.0\nb.png,2.0\n', 'label 1.0 is no whole number'),
-        ('path,label\na.png,7800000001\n', 'more than 1,000,000 classes; count'),
+        (
+            'path,label\na.png,7800000001\n',
+            'more than 1,000,000 classes; count',
+        ),
         ('path,label,split\na.png,a,train\nb.png,b,\n', 'line 3: it needs a'),
         (b'path,label\na.png,caf\xe9\n', 'cannot be read as text'),
         (

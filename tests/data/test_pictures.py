@@ -42,7 +42,9 @@ def decoded(encoded, channels=3):
 def quarters(image):
   """Returns the middles of the quarters, row by row."""
   h, w = image.shape[:2]
-  return [image[y, x] for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)]
+  return [
+      image[y, x] for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)
+  ]
 
 
 def assert_quarters(image, *colours):
@@ -74,9 +76,12 @@ def exif_of(orientation, byte_order):
 @pytest.mark.parametrize('orientation', TURNED)
 @pytest.mark.parametrize('order', ['<', '>'])
 def test_orientation_is_that_of_a_viewer(kind, orientation, order):
-  encoded = save(corners(), kind, exif=exif_of(orientation, order), **(
-      {'quality': 95} if kind == 'JPEG' else {}
-  ))
+  encoded = save(
+      corners(),
+      kind,
+      exif=exif_of(orientation, order),
+      **({'quality': 95} if kind == 'JPEG' else {}),
+  )
   written = pictures.normalise(encoded)
   for image in (decoded(encoded), decoded(written.data)):
     assert_quarters(image, *TURNED[orientation])
@@ -233,8 +238,10 @@ def test_interlaced_png_has_its_pixels():
   # Written by hand, since Pillow writes none: 1 x 1 pixel is one pass.
   def chunk(kind, data):
     whole = kind + data
-    return struct.pack('>I', len(data)) + whole + struct.pack(
-        '>I', zlib.crc32(whole)
+    return (
+        struct.pack('>I', len(data))
+        + whole
+        + struct.pack('>I', zlib.crc32(whole))
     )
 
   encoded = (

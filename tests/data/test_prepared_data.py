@@ -383,7 +383,9 @@ def overstated(made):
             r'splits.train.files.0.name: ',
         ),
         (
-            lambda made: json.dumps(made).replace('"examples": 28', '"examples": 9', 1),
+            lambda made: json.dumps(made).replace(
+                '"examples": 28', '"examples": 9', 1
+            ),
             r'splits.train.examples is 9, its files have 28',
         ),
     ],

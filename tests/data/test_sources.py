@@ -306,7 +306,9 @@ def test_tfrecord_check_names_the_damaged_file(tmp_path, how, message):
 def test_tfrecord_check_reads_small_data_whole(tmp_path, monkeypatch):
   damage_tfrecord(tmp_path / 'train-7.tfrecord', 'label')
   source = sources.TFRecordImages(str(tmp_path), 10, splits=('train',))
-  with pytest.raises(ValueError, match='train-7.tfrecord, record 1: the labels'):
+  with pytest.raises(
+      ValueError, match='train-7.tfrecord, record 1: the labels'
+  ):
     source.check()
   monkeypatch.setattr(sources, 'SMALL', 100)
   source.check()
@@ -319,7 +321,9 @@ def test_compressed_files_are_named(tmp_path):
     writer.write(example())
   source = sources.TFRecordImages(str(tmp_path), 10, splits=('train',))
   for use in (source.check, lambda: source.num_examples('train')):
-    with pytest.raises(ValueError, match='train-0.tfrecord.gz: it is compressed'):
+    with pytest.raises(
+        ValueError, match='train-0.tfrecord.gz: it is compressed'
+    ):
       use()
 
 
@@ -337,11 +341,17 @@ def test_compressed_files_are_named(tmp_path):
             ],
             [0, 1],
         ),
-        (['train-0.tfrecord', 'train-1.tfrecord', 'train-old-0.tfrecord'], [0, 1]),
+        (
+            ['train-0.tfrecord', 'train-1.tfrecord', 'train-old-0.tfrecord'],
+            [0, 1],
+        ),
         # Whatever people call their files, if there is but one kind.
         (['train-part1.tfrecord', 'train-part2.tfrecord'], [0, 1]),
         (
-            ['train-00001-of-00002.tfrecord.x', 'train-00000-of-00002.tfrecord.x'],
+            [
+                'train-00001-of-00002.tfrecord.x',
+                'train-00000-of-00002.tfrecord.x',
+            ],
             [1, 0],
         ),
         (['train-extra-00000-of-00001.tfrecord'], 'no file has such a name'),
@@ -355,7 +365,10 @@ def test_compressed_files_are_named(tmp_path):
             'are of data in 1 and in 2 files; remove those of one',
         ),
         (
-            ['train-00000-of-00001.tfrecord', 'train-00000-of-00001.tfrecord.bak'],
+            [
+                'train-00000-of-00001.tfrecord',
+                'train-00000-of-00001.tfrecord.bak',
+            ],
             'are the same part',
         ),
         (
