@@ -164,6 +164,7 @@ class ImageClassification(
         channels=self.CHANNELS,
         ops=tuple(self.train_ops() if is_training else self.eval_ops()),
         mixup=self.MIXUP if is_training else 0.0,
+        single_label=self.LOSS == 'softmax',
         input_random_seed=self.SEED,
     )
 

@@ -221,13 +221,13 @@ class ImageNetFinetune(_Finetune, Jft):
 
 
 class FashionMnist(base.ImageClassification):
-  """Fashion-MNIST on a CPU, in minutes: grey photographs of ten garments."""
+  """Fashion-MNIST on a CPU, in minutes: grey photographs of ten garments.
 
-  DATA_DIR: Annotated[
-      str,
-      'Folder of the original files of the full set; empty for the 10,000'
-      ' training and 2,000 test images inside the package.',
-  ] = ''
+  The 10,000 training and 2,000 test images inside the package, or the full set
+  with DATA_DIR at a folder of the original files. Other data, as `named.find`
+  takes it, is resized.
+  """
+
   IMAGE_SIZE = 28
   CHANNELS = 1
   NUM_CLASSES = 10
@@ -253,9 +253,9 @@ class FashionMnist(base.ImageClassification):
   SAVE_INTERVAL_STEPS = 500
 
   def source(self) -> sources.ImageSource:
-    if self.DATA_DIR:
-      return sources.FashionMnist(self.DATA_DIR)
-    return sources.EmbeddedFashionMnist()
+    if not self.DATA_DIR:
+      return sources.EmbeddedFashionMnist()
+    return named.find(self.DATA_DIR, self.NUM_CLASSES)
 
   def train_ops(self) -> Sequence[Any]:
     return (
@@ -265,7 +265,8 @@ class FashionMnist(base.ImageClassification):
     )
 
   def eval_ops(self) -> Sequence[Any]:
-    if self.IMAGE_SIZE == 28:
+    # Images of DATA_DIR may have any size.
+    if self.IMAGE_SIZE == 28 and not self.DATA_DIR:
       return (image_ops.ValueRange(),)
     return (image_ops.Resize(self.IMAGE_SIZE), image_ops.ValueRange())
 

@@ -1,7 +1,10 @@
 """Weights of other models become checkpoints of ours."""
 
+import io
 import json
+import pickle
 import re
+import zipfile
 
 import checkpoint_files
 import jax
@@ -178,6 +181,111 @@ def test_what_does_not_fit_is_named(change, message, tmp_path, capsys):
   assert not output.exists()
   error = capsys.readouterr().err.strip().splitlines()[-1]
   assert re.search(message, error), error
+
+
+def refused(path, message, read=None):
+  """Fails unless opening a file, or reading an array, gives such a line."""
+  with pytest.raises(ValueError, match=message) as error:
+    found = big_vision.open_npz(path, grid=4)
+    assert read is not None
+    found[read].whole()
+  assert str(error.value).startswith(str(path))
+  assert '\n' not in str(error.value)
+
+
+def saved(tmp_path, **changes):
+  path = tmp_path / 'w.npz'
+  np.savez(
+      path, **(arrays() | {n.replace('__', '/'): a for n, a in changes.items()})
+  )
+  return path
+
+
+@pytest.mark.parametrize('zipped', [False, True])
+def test_one_flipped_byte_of_an_array_is_named(tmp_path, zipped):
+  path = tmp_path / 'w.npz'
+  names = {'embedding/kernel': np.zeros([7, 7, 1, 16]), **arrays()}
+  (np.savez_compressed if zipped else np.savez)(path, **names)
+  with zipfile.ZipFile(path) as archive:
+    info = archive.getinfo('head/kernel.npy')
+  data = bytearray(path.read_bytes())
+  # In the numbers, behind the headers of the member and of the array.
+  data[info.header_offset + info.compress_size // 2 + 100] ^= 16
+  path.write_bytes(data)
+  refused(path, 'head/kernel is damaged .*; copy the file again', 'head/kernel')
+
+
+def test_damaged_header_of_an_array_is_named(tmp_path):
+  path = saved(tmp_path)
+  data = path.read_bytes()
+  where = data.index(b'NUMPY', data.index(b'head/kernel.npy'))
+  path.write_bytes(data[:where] + b'nUMPY' + data[where + 5 :])
+  refused(path, 'head/kernel is damaged')
+
+
+@pytest.mark.parametrize('how', ['empty', 'cut', 'npy', 'pickle', 'text'])
+def test_files_that_are_no_archives_are_named(tmp_path, how):
+  path = saved(tmp_path)
+  array = io.BytesIO()
+  np.save(array, np.zeros(3))
+  path.write_bytes(
+      {
+          'empty': b'',
+          'cut': path.read_bytes()[:-500],
+          'npy': array.getvalue(),
+          'pickle': pickle.dumps({'embedding/kernel': np.zeros(3)}),
+          'text': b'weights',
+      }[how]
+  )
+  refused(path, 'is no .npz file of arrays, or not a whole one; copy it again')
+
+
+@pytest.mark.parametrize(
+    'name, array, message',
+    [
+        ('head/bias', np.array([None] * 10), 'head/bias is an array of object'),
+        ('head/bias', np.array(['a'] * 10), 'head/bias is an array of <U1'),
+        ('head/bias', np.zeros(10, complex), 'an array of complex128'),
+        (
+            'pos_embedding',
+            np.zeros([16, 16]),
+            r'\(16, 16\) must have the shape',
+        ),
+        ('pos_embedding', np.zeros([]), r'\(\) must have the shape'),
+        (
+            'embedding/kernel',
+            np.zeros([]),
+            r'embedding/kernel \(\) is no square',
+        ),
+        ('embedding/kernel', np.zeros([4, 4]), 'embedding/kernel .* no square'),
+    ],
+)
+def test_arrays_of_other_kinds_and_shapes_are_named(
+    tmp_path, name, array, message
+):
+  refused(saved(tmp_path, **{name.replace('/', '__'): array}), message)
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_refused(value, tmp_path, capsys):
+  names = arrays()
+  names['head/kernel'] = names['head/kernel'].astype(np.float64)
+  names['head/kernel'][3, :2] = value
+  code, output = run(tmp_path, names)
+  assert code == 1 and not (output / 'checkpoints').exists()
+  assert (
+      'weights.npz: 2 of 160 numbers of head/kernel are not finite as float32;'
+      in capsys.readouterr().err
+  )
+
+
+@pytest.mark.parametrize('dtype', ['int32', 'uint8', 'float16', 'float64'])
+def test_numbers_of_any_kind_become_float32(dtype, tmp_path):
+  bias = np.arange(10).astype(dtype)
+  found = big_vision.open_npz(saved(tmp_path, head__bias=bias), grid=4)
+  got = found['head/bias'].whole()
+  assert got.dtype == np.float32
+  np.testing.assert_array_equal(got, np.arange(10))
 
 
 def test_bfloat16_is_read(tmp_path):

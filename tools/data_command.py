@@ -5,13 +5,15 @@
   softmoe data tfds:cifar10 --output=/tmp/cifar10
 
 A folder has a sub-folder of images for each class, maybe below folders train,
-validation and test. A CSV file has the columns path, label (several with ';'
-between) and, if wanted, split. The output has a manifest.json with counts,
-classes and checksums; nothing is written if an image cannot be read.
+validation and test. A CSV or TSV file has the columns path, label (several with
+';' between) and, if wanted, split. Pictures that TensorFlow would read otherwise
+than a viewer shows them are rewritten. The output has a manifest.json with
+counts, classes and checksums; nothing is written if an image cannot be read.
 """
 
 import argparse
 import pathlib
+import shlex
 import sys
 
 from pax_softmoe.tools import json_output
@@ -21,7 +23,9 @@ from rich import progress as rich_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('source', help='folder of images, CSV file, or tfds:NAME')
+  parser.add_argument(
+      'source', help='folder of images, CSV or TSV file, or tfds:NAME'
+  )
   parser.add_argument(
       '--output', required=True, metavar='DIR', help='folder to make'
   )
@@ -85,8 +89,25 @@ def run(arguments: argparse.Namespace) -> int:
   )
   if skipped:
     print(f'left out     {skipped}, see {writing.SKIPPED_NAME}')
-  print(
-      'train on it  softmoe train EXPERIMENT --set'
-      f' DATA_DIR={output} --set NUM_CLASSES={len(made["classes"])}'
+  if made['rewritten']:
+    total = sum(made['rewritten'].values())
+    reasons = ', '.join(f'{n} {why}' for why, n in made['rewritten'].items())
+    print(
+        f'rewritten    {total} pictures, as PNG or JPEG of quality 98:'
+        f' {reasons}'
+    )
+  for note in made['notes']:
+    print(f'note         {note}')
+  split = next(
+      (s for s in ('validation', 'test') if s in made['splits']), 'train'
   )
+  words = (
+      f'--set DATA_DIR={shlex.quote(str(output))}'
+      f' --set NUM_CLASSES={len(made["classes"])}'
+      f' --set "EVAL_SPLITS=({split!r},)"'
+  )
+  if made['multi_label']:
+    words += ' --set LOSS=sigmoid'
+  print(f'train on it  softmoe train SoftMoES16 {words}')
+  print(f'on a CPU     softmoe train SoftMoEFashionMnist {words}')
   return 0

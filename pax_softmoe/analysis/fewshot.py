@@ -70,9 +70,11 @@ def evaluate(
     seed: of which images those are; of k and more shots, k are the same.
 
   Raises:
-    ValueError: a class has fewer training images than shots, or features are
-      not finite; the message says how many and which.
+    ValueError: a class has fewer training images than shots, these are none,
+      or features are not finite; the message says how many and which.
   """
+  if min(shots, default=0) < 1:
+    raise ValueError(f'{tuple(shots)} shots; give one or more, each 1 or more')
   for name, x in sets.items():
     for part, features in (('training', x.train), ('test', x.test)):
       finite.require_none(

@@ -22,13 +22,18 @@ import functools
 import math
 import os
 import re
+import struct
+from typing import Any
 import zipfile
+import zlib
 
 import ml_dtypes
 import numpy as np
 from pax_softmoe.checkpoints import lazy_array
 
 LazyArray = lazy_array.LazyArray
+
+_BFLOAT16 = np.dtype('V2')
 
 _PREFIX = re.compile(r'params/|opt/target/')
 _BLOCK = re.compile(r'Transformer/encoderblock(?:_(\d+))?/(\w+?)_(\d+)/(.*)')
@@ -95,7 +100,8 @@ def open_npz(
     The arrays by the names they have in our model, in single blocks.
 
   Raises:
-    ValueError: the file is something else, or a model that ours cannot be.
+    ValueError: the file is something else, or a model that ours cannot be; and,
+      when an array is read, if it is damaged or has numbers that are not finite.
   """
   found = _arrays(path)
   if 'embedding/kernel' not in found:
@@ -114,7 +120,8 @@ def open_npz(
         " not the source's then"
     )
   tables = [found.pop(n) for n in _POSITIONS if n in found]
-  width = found['embedding/kernel'].shape[-1]
+  patches = _flat_patches(path, found)
+  width = patches.shape[-1]
   if tables:
     result = {'vit/positions': _positions(path, tables[0], drop_cls)}
   else:
@@ -126,7 +133,7 @@ def open_npz(
       continue
     match = _BLOCK.fullmatch(name)
     ours = match and _inside(match[2], int(match[3]), match[4], norms)
-    if not ours:
+    if not ours or (match[1] is None and not array.shape):
       raise ValueError(
           f'{path}: {name} {array.shape} has no place in our ViT; only plain'
           ' ViTs with a mean over tokens (gap) and a linear head can be read'
@@ -136,7 +143,21 @@ def open_npz(
     else:
       for i in range(array.shape[0]):
         result[f'vit/block_{i}/{ours}'] = array.layer(i)
-  return result | {'vit/patch_embedding/kernel': _flat_patches(path, found)}
+  return result | {'vit/patch_embedding/kernel': patches}
+
+
+# What damage makes NumPy, zipfile and zlib raise.
+_DAMAGE = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def _arrays(path: os.PathLike) -> dict[str, LazyArray]:
@@ -144,17 +165,31 @@ def _arrays(path: os.PathLike) -> dict[str, LazyArray]:
   try:
     archive = np.load(path, allow_pickle=False)
     names = archive.files
-  except (zipfile.BadZipFile, ValueError, AttributeError) as error:
-    raise ValueError(f'{path} is no .npz file of arrays') from error
+  except (*_DAMAGE, AttributeError) as error:
+    raise ValueError(
+        f'{path} is no .npz file of arrays, or not a whole one; copy it again.'
+        ' Pickled files are not read'
+    ) from error
 
   # One at a time: layers of a stack are read one by one.
   @functools.lru_cache(maxsize=1)
   def load(name):
-    array = archive[name]
+    try:
+      array = archive[name]
+    except _DAMAGE as error:
+      raise _damaged(path, name, error) from error
     # NumPy does not know bfloat16 and saves it as two bytes of anything.
-    if array.dtype == np.dtype('V2'):
+    if array.dtype == _BFLOAT16:
       array = array.view(ml_dtypes.bfloat16)
-    return array.astype(np.float32)
+    with np.errstate(over='ignore'):  # Said below.
+      array = array.astype(np.float32)
+    wrong = array.size - np.isfinite(array).sum()
+    if wrong:
+      raise ValueError(
+          f'{path}: {wrong} of {array.size} numbers of {name} are not finite as'
+          ' float32; give weights of a model that trained well'
+      )
+    return array
 
   result = {}
   is_prefixed = any(_PREFIX.match(name) for name in names)
@@ -162,18 +197,41 @@ def _arrays(path: os.PathLike) -> dict[str, LazyArray]:
     # Beside weights with a prefix lies what is no weight.
     if is_prefixed and not _PREFIX.match(name):
       continue
+    shape, dtype = _header(path, archive, name)
+    if dtype.kind not in 'fiu' and dtype != _BFLOAT16:
+      raise ValueError(
+          f'{path}: {name} is an array of {dtype}, which is not read; save it'
+          ' as numbers'
+      )
+    plain = _PREFIX.sub('', name, count=1)
+    result[plain] = LazyArray(
+        plain, shape, lambda index, name=name: load(name)[index]
+    )
+  return result
+
+
+def _header(
+    path: os.PathLike, archive: Any, name: str
+) -> tuple[tuple[int, ...], np.dtype]:
+  """Returns shape and dtype of an array without reading its numbers."""
+  try:
     with archive.zip.open(name + '.npy') as file:
       version = np.lib.format.read_magic(file)
       header = {
           (1, 0): np.lib.format.read_array_header_1_0,
           (2, 0): np.lib.format.read_array_header_2_0,
       }[version]
-      shape = header(file)[0]
-    plain = _PREFIX.sub('', name, count=1)
-    result[plain] = LazyArray(
-        plain, shape, lambda index, name=name: load(name)[index]
-    )
-  return result
+      shape, _, dtype = header(file)
+  except _DAMAGE as error:
+    raise _damaged(path, name, error) from error
+  return shape, dtype
+
+
+def _damaged(path: os.PathLike, name: str, error: Exception) -> ValueError:
+  reason = (str(error).splitlines() or [type(error).__name__])[0]
+  return ValueError(
+      f'{path}: {name} is damaged ({reason}); copy the file again'
+  )
 
 
 def _check_head(path: os.PathLike, names: Collection[str]) -> None:
@@ -195,6 +253,11 @@ def _positions(
     path: os.PathLike, table: LazyArray, drop_cls: bool
 ) -> LazyArray:
   """Returns the table [1, N, D] as [N, D]."""
+  if len(table.shape) != 3 or table.shape[0] != 1:
+    raise ValueError(
+        f'{path}: {table.name} {table.shape} must have the shape (1, patches,'
+        ' dims); reshape it'
+    )
   count = table.shape[1]
   skip = int(math.isqrt(count) ** 2 + 1 == count)
   if skip and not drop_cls:

@@ -9,10 +9,13 @@ from etils import epath
 import numpy as np
 from pax_softmoe.data import image_input
 from pax_softmoe.data import image_ops
+from pax_softmoe.data import shard_names
 from pax_softmoe.data import sources
+from pax_softmoe.data import tf_errors
 from praxis import pax_fiddle
 
 EMBEDDED = 'fashion_mnist'
+_MOST_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +27,14 @@ class FewShotSet:
     source: its images and labels.
     test_split: which split to classify; shots are of 'train'.
     most_shots: training images of the class that has fewest.
+    rarest: which class that is.
   """
 
   name: str
   source: sources.ImageSource
   test_split: str
   most_shots: int
+  rarest: str = 'each class'
 
 
 @functools.cache
@@ -42,20 +47,20 @@ def parse(text: str) -> FewShotSet:
       features `image` and `label`, or of the original files of Fashion-MNIST.
 
   Raises:
-    ValueError: the folder holds neither.
+    ValueError: the folder holds neither, or records without labels.
   """
   if text == EMBEDDED:
     return FewShotSet(EMBEDDED, sources.EmbeddedFashionMnist(), 'test', 1000)
   name, separator, folder = text.rpartition('=')
   folder = epath.Path(folder)
   name = name if separator else pathlib.PurePath(folder).name
-  files = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-  if any(file.startswith('train-images-idx3-ubyte') for file in files):
+  if sources.FashionMnist.is_in(folder):
     return FewShotSet(name, sources.FashionMnist(str(folder)), 'test', 6000)
   tests = [
       split
       for split in ('test', 'validation')
-      if any(f.startswith(f'{split}-') and '.tfrecord' in f for f in files)
+      if folder.is_dir()
+      and shard_names.has(folder, '{split}-*.tfrecord*', split)
   ]
   if not tests:
     raise ValueError(
@@ -71,18 +76,37 @@ def parse(text: str) -> FewShotSet:
   # All files are read, though no image is decoded.
   train, test = (_labels(source, split) for split in source.splits)
   classes = max(train.max(), test.max()) + 1
+  counts = np.bincount(train, minlength=classes)
   return FewShotSet(
       name,
       dataclasses.replace(source, num_classes=int(classes)),
       tests[0],
-      int(np.bincount(train, minlength=classes).min()),
+      int(counts.min()),
+      f'class {counts.argmin()}',
   )
 
 
 def _labels(source: sources.TFRecordImages, split: str) -> np.ndarray:
   """Returns the largest label of each image of a split."""
   examples = source.task().get_dataset(None, split, shuffle=False)
-  return np.array([e['label'].max() for e in examples.as_numpy_iterator()])
+  labels, rest = [], examples.as_numpy_iterator()
+  while True:
+    try:
+      found = next(rest)['label']
+    except StopIteration:
+      return np.array(labels)
+    except tf_errors.ERRORS as error:
+      raise ValueError(
+          f'few-shot data {source.data_dir}: example {len(labels)} of {split}:'
+          f' {tf_errors.reason(error)}; write the data again'
+      ) from error
+    if not found.size or found.min() < 0 or found.max() >= _MOST_CLASSES:
+      raise ValueError(
+          f'few-shot data {source.data_dir}: example {len(labels)} of {split}'
+          f' has the labels {found.tolist()}; give each one or more, from 0 and'
+          f' below {_MOST_CLASSES:,}'
+      )
+    labels.append(found.max())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,10 +132,15 @@ class FewShotPlan:
   ops: Sequence[image_ops.ImageOp]
 
   def __post_init__(self):
+    if min(self.shots, default=0) < 1:
+      raise ValueError(
+          f'few-shot evaluation of {tuple(self.shots)} shots; give one or more'
+          ' numbers, each 1 or more'
+      )
     for s in self.sets:
       if s.most_shots < max(self.shots):
         raise ValueError(
-            f'few-shot data {s.name}: a class has {s.most_shots} training'
+            f'few-shot data {s.name}: {s.rarest} has {s.most_shots} training'
             f' images, too few for {max(self.shots)} shots; ask for fewer'
         )
 

@@ -26,6 +26,7 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
       num_classes: int,
       ops: Sequence[image_ops.ImageOp],
       seed: Sequence[int],
+      single_label: bool = False,
   ):
     """Keeps the settings.
 
@@ -35,8 +36,10 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
       num_classes: length of the label vectors.
       ops: what to do with each decoded image, in order.
       seed: two numbers below 2^31 that all random decisions derive from.
+      single_label: whether an example with several labels is an error.
     """
     super().__init__()
+    self._single_label = single_label
     self._image_shape = [image_size, image_size, channels]
     self._num_classes = num_classes
     self._ops = tuple(ops)
@@ -50,10 +53,13 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
       task_feature_lengths: not used.
     """
     return ds.enumerate().map(
-        self._convert, num_parallel_calls=os.cpu_count(), deterministic=True
+        self.convert, num_parallel_calls=os.cpu_count(), deterministic=True
     )
 
-  def _convert(self, position: tf.Tensor, example: dict[str, tf.Tensor]):
+  def convert(
+      self, position: tf.Tensor, example: dict[str, tf.Tensor]
+  ) -> NestedMap:
+    """Returns the example at a position of the stream, as in `ImageInput`."""
     seed = tf.random.experimental.stateless_fold_in(
         tf.constant(self._seed, tf.int32), tf.cast(position, tf.int32)
     )
@@ -63,21 +69,38 @@ class ImageFeatures(seqio.PassThroughFeatureConverter):
     image = tf.ensure_shape(tf.cast(image, tf.float32), self._image_shape)
     return NestedMap(
         image=image,
-        labels=self._one_hot(example['label']),
+        labels=one_hot(example['label'], self._num_classes, self._single_label),
         eval_sample_weights=tf.constant(1.0),
     )
 
-  def _one_hot(self, labels: tf.Tensor) -> tf.Tensor:
-    """Returns [num_classes] float32, one at each of `labels` ([n] int64)."""
-    # A wrong label would otherwise become a row of zeros, and a loss of zero.
-    tf.debugging.assert_positive(tf.size(labels), 'an example has no label')
-    tf.debugging.assert_non_negative(labels, 'a label is negative')
-    tf.debugging.assert_less(
-        labels,
-        tf.constant(self._num_classes, tf.int64),
-        f'a label is not below num_classes, {self._num_classes}',
+
+def one_hot(
+    labels: tf.Tensor, num_classes: int, single: bool = False
+) -> tf.Tensor:
+  """Returns [num_classes] float32, one at each label.
+
+  Args:
+    labels: [n] int64.
+    num_classes: labels must be below it.
+    single: whether there must be but one.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when run, if the labels are not such.
+  """
+  # A wrong label would otherwise become a row of zeros, and a loss of zero.
+  tf.debugging.assert_positive(tf.size(labels), 'an example has no label')
+  tf.debugging.assert_non_negative(labels, 'a label is negative')
+  tf.debugging.assert_less(
+      labels,
+      tf.constant(num_classes, tf.int64),
+      f'a label is not below num_classes, {num_classes}',
+  )
+  result = tf.reduce_max(tf.one_hot(labels, num_classes), axis=0)
+  if single:
+    tf.debugging.assert_equal(
+        tf.reduce_sum(result), 1.0, 'an example has several labels'
     )
-    return tf.reduce_max(tf.one_hot(labels, self._num_classes), axis=0)
+  return result
 
 
 def choices(rates: Sequence[float], seed: Sequence[int]) -> tf.data.Dataset:

@@ -5,6 +5,8 @@ import os
 
 import numpy as np
 from pax_softmoe.data import image_ops
+from pax_softmoe.data import pictures
+from pax_softmoe.data import tf_errors
 import tensorflow as tf
 
 
@@ -18,7 +20,7 @@ def read(
   """Reads one image.
 
   Args:
-    path: a PNG, JPEG, GIF (its first frame) or BMP file.
+    path: of a picture, see `pictures`.
     image_size: height and width in pixels that the model takes.
     channels: 1 turns colours into grey, 3 repeats a grey channel.
     ops: what to do with it, as in evaluation. If they leave it in another size,
@@ -32,12 +34,13 @@ def read(
   """
   seed = tf.zeros([2], tf.int32)
   try:
-    decoded = image_ops.decode(tf.io.read_file(os.fspath(path)), channels)
-  except tf.errors.OpError as error:
-    raise ValueError(
-        f'{path} cannot be read as an image: {_reason(error)}; give PNG, JPEG,'
-        ' GIF or BMP files'
-    ) from error
+    encoded = tf.io.read_file(os.fspath(path)).numpy()
+    plain = pictures.normalise(encoded).data
+    decoded = image_ops.decode(tf.constant(plain), channels)
+  except (tf.errors.OpError, ValueError) as error:
+    is_tf = isinstance(error, tf.errors.OpError)
+    reason = tf_errors.reason(error) if is_tf else error
+    raise ValueError(f'{path} cannot be read as an image: {reason}') from error
   try:
     image = image_ops.apply_ops(decoded, ops, seed)
   except tf.errors.InvalidArgumentError:
@@ -47,9 +50,3 @@ def read(
     resized = image_ops.Resize(image_size)(decoded, seed)
     image = image_ops.apply_ops(resized, ops, seed)
   return image.numpy().astype(np.float32)
-
-
-def _reason(error: tf.errors.OpError) -> str:
-  """Returns the first line of an error, without the operation's name."""
-  text = error.message.splitlines()[0].partition(' [Op:')[0]
-  return text.rpartition('}} ')[2].rstrip('.')

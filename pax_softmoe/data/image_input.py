@@ -16,6 +16,7 @@ Letters: B batch size of one process, s image size in pixels, c channels.
 """
 
 from collections.abc import Sequence
+import functools
 import io
 import json
 import os
@@ -24,11 +25,13 @@ import time
 from typing import Any
 import zipfile
 
+from absl import logging
 import jax
 import numpy as np
 from pax_softmoe.data import image_features
 from pax_softmoe.data import image_ops
 from pax_softmoe.data import sources
+from pax_softmoe.data import tf_errors
 from paxml import seqio_input
 from praxis import base_input
 from praxis import py_utils
@@ -83,12 +86,12 @@ class ImageInput(seqio_input.SeqIOInput):
     ops: what to do with each decoded image, see `image_ops`.
     mixup: concentration of the mixing weights in training, see
       `image_features.mixup`; 0 for no mixing.
+    single_label: whether an example with several labels is an error.
 
   Raises:
-    ValueError: a field is missing or wrong, or files of the source are.
-    tf.errors.InvalidArgumentError: on getting a batch, if an image cannot be
-      decoded or has another size than s after `ops`, or a label is outside
-      [0, num_classes).
+    ValueError: a field is missing or wrong, or files of the source are; on
+      getting a batch, if an image cannot be decoded or has another size than s
+      after `ops`, or a label is outside [0, num_classes).
   """
 
   source: sources.ImageSource | None = None
@@ -96,6 +99,7 @@ class ImageInput(seqio_input.SeqIOInput):
   channels: int = 3
   ops: Sequence[image_ops.ImageOp] = ()
   mixup: float = 0.0
+  single_label: bool = False
   # Other defaults than in SeqIOInput.
   input_random_seed: int | None = 0
   reset_for_eval: bool = True
@@ -125,6 +129,7 @@ class ImageInput(seqio_input.SeqIOInput):
         num_classes=self.source.num_classes,
         ops=self.ops,
         seed=(self._seed, self.infeed_host_index),
+        single_label=self.single_label,
     )
     if self.mixup < 0:
       raise ValueError(
@@ -187,11 +192,45 @@ class ImageInput(seqio_input.SeqIOInput):
         )
 
   def get_next(self) -> NestedMap:
-    """Returns the next batch; raises StopIteration after the last one."""
+    """Returns the next batch; raises StopIteration after the last one.
+
+    Raises:
+      ValueError: which example cannot be read, and why.
+    """
     started = time.monotonic()
-    batch = jax.tree_util.tree_map(lambda x: x.numpy(), next(self._iter))
+    try:
+      batch = jax.tree_util.tree_map(lambda x: x.numpy(), next(self._iter))
+    except tf_errors.ERRORS as error:
+      raise self._explained(error) from error
     self.seconds_waited += time.monotonic() - started
     return batch
+
+  def _explained(self, error: Exception) -> ValueError:
+    """Returns an error that names the example that cannot be read."""
+    if isinstance(error, tf.errors.FailedPreconditionError):
+      return ValueError(
+          f'ImageInput {self.name!r}: {tf_errors.reason(error)}; the manifest'
+          ' is of other files, make the data again by `softmoe data`'
+      )
+    logging.error(
+        'ImageInput %r: %s. Looking for the example in %s.',
+        self.name,
+        tf_errors.reason(error),
+        self.split_name,
+    )
+    part = seqio.ShardInfo(self.infeed_host_index, self.num_infeed_hosts)
+    convert = functools.partial(
+        self.feature_converter.convert, tf.constant(0, tf.int64)
+    )
+    try:
+      for source, _ in self.source.parts():
+        source.check_reading(self.split_name, convert, part, self.single_label)
+    except ValueError as found:
+      return found
+    return ValueError(
+        f'ImageInput {self.name!r}: {tf_errors.reason(error)}; each example of'
+        f' {self.split_name} can be read by itself, see the log'
+    )
 
   def reset(self) -> None:
     """Starts again from the first batch, in evaluation."""
@@ -272,6 +311,10 @@ class ImageInput(seqio_input.SeqIOInput):
     # SeqIOInput decodes the whole split to count it. The source knows what each
     # host has, without any communication.
     sizes = self.source.host_sizes(self.split_name, self.num_infeed_hosts)
+    # Where it errs examples would be left out of the last batch.
+    ds = ds.apply(
+        tf.data.experimental.assert_cardinality(sizes[self.infeed_host_index])
+    )
     num_batches = -(-max(sizes) // self.batch_size)
     num_padding = num_batches * self.batch_size - sizes[self.infeed_host_index]
     padding = tf.nest.map_structure(

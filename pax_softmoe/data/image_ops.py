@@ -13,6 +13,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 
+from pax_softmoe.data import pictures
 from pax_softmoe.data import rand_augment
 import tensorflow as tf
 
@@ -20,8 +21,66 @@ RandAugment = rand_augment.RandAugment
 ImageOp = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
+# An orientation other than upright, as EXIF of either byte order has it.
+_TURNED = (
+    r'(?s)\C*(?:\x12\x01\x03\x00\x01\x00\x00\x00[\x02-\x08]'
+    r'|\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08])\C*'
+)
+_NOT_PLAIN_PNG = r'(?s)\C*(?:tRNS|eXIf)\C*'
+# Where cameras write it; EXIF comes first in a file.
+_HEAD = 4096
+
+
+def normalise(encoded: tf.Tensor) -> tf.Tensor:
+  """Returns a file that TensorFlow reads as a viewer does, [] string.
+
+  Plain files come back as they are, at the cost of a look at their first bytes.
+  Only others are left to `pictures.normalise`, in Python.
+
+  Args:
+    encoded: [] string, the bytes of a file; what is no picture becomes ''.
+  """
+  head = tf.strings.substr(encoded, 0, _HEAD)
+
+  def is_plain_jpeg():
+    is_cmyk = tf.io.extract_jpeg_shape(encoded)[2] == 4
+    return ~(is_cmyk | tf.strings.regex_full_match(head, _TURNED))
+
+  def is_plain_png():
+    # Bits of a channel, and grey or colour without transparency.
+    kind = tf.strings.substr(encoded, 24, 2)
+    is_plain = (kind == b'\x08\x00') | (kind == b'\x08\x02')
+    return is_plain & ~tf.strings.regex_full_match(head, _NOT_PLAIN_PNG)
+
+  is_plain = tf.cond(
+      tf.io.is_jpeg(encoded),
+      is_plain_jpeg,
+      lambda: tf.cond(
+          # A longer string than substr() may ask for is an error.
+          (tf.strings.length(encoded) > 26)
+          & (tf.strings.substr(encoded, 0, 4) == b'\x89PNG'),
+          is_plain_png,
+          lambda: False,
+      ),
+  )
+  result = tf.cond(
+      is_plain,
+      lambda: encoded,
+      lambda: tf.numpy_function(_normalised, [encoded], tf.string),
+  )
+  return tf.ensure_shape(result, [])
+
+
+def _normalised(encoded: bytes) -> bytes:
+  # TensorFlow prints what is raised here at length; decoding '' raises too.
+  try:
+    return pictures.normalise(encoded).data
+  except ValueError:
+    return b''
+
+
 def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-  """Decodes one PNG, JPEG, GIF (its first frame) or BMP image.
+  """Decodes one picture as a viewer shows it, see `pictures`.
 
   Args:
     encoded: [] string, the bytes of the file.
@@ -31,9 +90,14 @@ def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     [h, w, channels] uint8.
 
   Raises:
-    tf.errors.InvalidArgumentError: when run, if the bytes are no image.
+    tf.errors.InvalidArgumentError: when run, if the bytes are no picture.
   """
-  image = tf.io.decode_image(encoded, channels, expand_animations=False)
+  return _decode(normalise(encoded), channels)
+
+
+def _decode(plain: tf.Tensor, channels: int) -> tf.Tensor:
+  """Does what `decode` says, with what `normalise` returned."""
+  image = tf.io.decode_image(plain, channels, expand_animations=False)
   image.set_shape([None, None, channels])
   return image
 
@@ -65,19 +129,24 @@ def decode_and_apply(
     ops: in order.
     seed: [2] int32.
   """
+  encoded = normalise(encoded)
   first = ops[0] if ops else None
   if not isinstance(first, InceptionCrop):
-    return apply_ops(decode(encoded, channels), ops, seed)
+    return apply_ops(_decode(encoded, channels), ops, seed)
 
   def crop(image: tf.Tensor | None, seed: tf.Tensor) -> tf.Tensor:
     del image
     return tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: first.of_jpeg(encoded, channels, seed),
-        lambda: first(decode(encoded, channels), seed),
+        lambda: first(_decode(encoded, channels), seed),
     )
 
   return apply_ops(None, (crop, *ops[1:]), seed)
+
+
+# How many times as long as wide an image may be for `ResizeSmall`.
+_LONGEST = 16
 
 
 def _check_positive(op: ImageOp, field: str) -> None:
@@ -181,6 +250,10 @@ class ResizeSmall:
   Averages the pixels that fall together, as the official Soft MoE evaluation
   does (`resize_small` of vmoe's `data/pp_ops.py`). Returns float32.
 
+  Of an image that is more than 16 times as long as it is wide only the middle
+  is kept, 16 times as long: all of a line of 1 x 2000 pixels would fill
+  memory, and what comes next cuts out the centre anyway.
+
   Attributes:
     size: length of the shorter side of the result in pixels.
   """
@@ -192,6 +265,14 @@ class ResizeSmall:
 
   def __call__(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     del seed
+    channels = image.shape[-1]
+    sides = tf.shape(image)[:2]
+    # The same number of pixels on both sides, so that the centre stays one.
+    excess = tf.maximum(sides - _LONGEST * tf.reduce_min(sides), 0) // 2
+    image = image[
+        excess[0] : sides[0] - excess[0], excess[1] : sides[1] - excess[1]
+    ]
+    image.set_shape([None, None, channels])
     sides = tf.shape(image)[:2]
     scale = self.size / tf.reduce_min(sides)
     sides = tf.cast(tf.round(tf.cast(sides, scale.dtype) * scale), tf.int32)

@@ -17,6 +17,7 @@ def find(
   Args:
     data_dir: one of
       a folder that `softmoe data` made, whose manifest says what is in it;
+      the folder of the original files of Fashion-MNIST;
       another folder of files train-*.tfrecord* and validation-*.tfrecord*;
       'tfds:NAME', prepared files of TensorFlow Datasets;
       a mapping of any of these to rates, a mixture.
@@ -33,6 +34,8 @@ def find(
     return _tfds(data_dir.removeprefix('tfds:'))
   if (epath.Path(data_dir) / manifest.NAME).exists():
     return manifest.source(data_dir)
+  if sources.FashionMnist.is_in(data_dir):
+    return sources.FashionMnist(data_dir)
   return sources.TFRecordImages(data_dir=data_dir, num_classes=num_classes)
 
 

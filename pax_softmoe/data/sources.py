@@ -20,17 +20,26 @@ is wrong and what to change.
 """
 
 import abc
+from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import functools
+from typing import Any
 
 from etils import epath
 import numpy as np
 from pax_softmoe.data import array_source
 from pax_softmoe.data import idx_files
+from pax_softmoe.data import image_features
+from pax_softmoe.data import image_ops
+from pax_softmoe.data import shard_names
+from pax_softmoe.data import tf_errors
 from pax_softmoe.data import tfrecord_files
 import seqio
 import tensorflow as tf
+
+# Bytes of a data set that is read as a whole before it is used.
+SMALL = 16 * 2**20
 
 _EMBEDDED_DIR = epath.Path(__file__).parent / 'fashion_mnist'
 
@@ -88,6 +97,39 @@ class ImageSource(abc.ABC):
 
     Reads all of a small data set, and samples of one of any size.
     """
+
+  def check_reading(
+      self,
+      split: str,
+      convert: Callable[[dict[str, tf.Tensor]], Any],
+      shard_info: seqio.ShardInfo,
+      single_label: bool,
+  ) -> None:
+    """Reads all examples of a split, one after the other, to find a bad one.
+
+    Args:
+      split: the split.
+      convert: what is done with each example of the Task, in TensorFlow.
+      shard_info: which part of the split.
+      single_label: whether more than one label is wrong.
+
+    Raises:
+      ValueError: the first example that cannot be read, and why.
+    """
+    del single_label  # Arrays of images have one each.
+    good = 0
+    examples = self.task().get_dataset(
+        None, split, shuffle=False, shard_info=shard_info
+    )
+    try:
+      for _ in examples.map(convert):
+        good += 1
+    except tf_errors.ERRORS as error:
+      raise ValueError(
+          f'{self.name}, example {good} of {split}:'
+          f' {tf_errors.reason(error)}; correct it, or change what is done with'
+          ' it'
+      ) from error
 
   def parts(self) -> Sequence[tuple['ImageSource', float]]:
     """Returns the data sets that this one is mixed of, and their rates."""
@@ -166,12 +208,6 @@ class TFRecordImages(ImageSource):
   multi_label: bool = False
 
   def task(self) -> seqio.Task:
-    features = {
-        self.image_key: tf.io.FixedLenFeature([], tf.string),
-        self.label_key: tf.io.FixedLenSequenceFeature(
-            [], tf.int64, allow_missing=True
-        ),
-    }
     rekey = functools.partial(
         seqio.preprocessors.rekey,
         key_map={'image': self.image_key, 'label': self.label_key},
@@ -179,7 +215,8 @@ class TFRecordImages(ImageSource):
     return seqio.Task(
         self.name,
         seqio.TFExampleDataSource(
-            {split: self._files(split) for split in self.splits}, features
+            {split: self._files(split) for split in self.splits},
+            self._form().features(),
         ),
         output_features=_output_features(),
         preprocessors=[rekey],
@@ -194,17 +231,51 @@ class TFRecordImages(ImageSource):
     """Raises a ValueError if the files cannot be used as they are.
 
     Args:
-      full: read every record, its checksum and its labels. Otherwise only each
-        file's first record is read.
+      full: read every record, as is done with small data sets anyway. Otherwise
+        only each file's first record is read.
     """
-    for split in self.splits:
-      for file in self._files(split):
-        tfrecord_files.check(
-            file, self.image_key, self.label_key, self.num_classes, full
-        )
+    files = [file for split in self.splits for file in self._files(split)]
+    self.check_records(files, full)
+
+  def check_records(self, files: Sequence[str], full: bool) -> None:
+    """Reads each file's first record, or all of a small set or if `full`."""
+    size = sum(epath.Path(file).stat().length for file in files)
+
+    def convert(example):
+      labels = image_features.one_hot(example['label'], self.num_classes)
+      return labels, image_ops.decode(example['image'], 3)
+
+    for file in files:
+      tfrecord_files.check(
+          file,
+          self._form(),
+          convert,
+          limit=-1 if full or size <= SMALL else 1,
+      )
+
+  def check_reading(
+      self,
+      split: str,
+      convert: Callable[[dict[str, tf.Tensor]], Any],
+      shard_info: seqio.ShardInfo,
+      single_label: bool,
+  ) -> None:
+    files = self._files(split)
+    # As SeqIO deals them out.
+    if len(files) >= shard_info.num_shards:
+      files = files[shard_info.index :: shard_info.num_shards]
+    for file in files:
+      tfrecord_files.check(
+          file, self._form(), convert, single_label=single_label
+      )
+
+  def _form(self) -> tfrecord_files.Format:
+    return tfrecord_files.Format(
+        self.image_key, self.label_key, self.num_classes
+    )
 
   def _files(self, split: str) -> list[str]:
-    return tfrecord_files.find(self.data_dir, self.pattern.format(split=split))
+    return shard_names.find(self.data_dir, self.pattern, split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +313,15 @@ class EmbeddedFashionMnist(ImageSource):
         )
     self._records().check(full=True)
 
+  def check_reading(
+      self,
+      split: str,
+      convert: Callable[[dict[str, tf.Tensor]], Any],
+      shard_info: seqio.ShardInfo,
+      single_label: bool,
+  ) -> None:
+    self._records().check_reading(split, convert, shard_info, single_label)
+
   def _records(self) -> TFRecordImages:
     return TFRecordImages(
         str(_EMBEDDED_DIR),
@@ -274,6 +354,12 @@ class FashionMnist(ImageSource):
   num_classes = 10
   class_names = _FASHION_MNIST_CLASSES
   splits = ('train', 'test')
+
+  @staticmethod
+  def is_in(folder: epath.PathLike) -> bool:
+    """Returns whether a folder has the training images, plain or with .gz."""
+    path = epath.Path(folder) / 'train-images-idx3-ubyte'
+    return any(path.with_name(path.name + end).exists() for end in ('', '.gz'))
 
   def task(self) -> seqio.Task:
     for split in self.splits:

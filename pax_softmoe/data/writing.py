@@ -14,16 +14,16 @@ import os
 from typing import Any
 
 from etils import epath
-from pax_softmoe.data import image_ops
-from pax_softmoe.data import listing
+from pax_softmoe.data import examples
 from pax_softmoe.data import manifest
+from pax_softmoe.data import pictures
 import tensorflow as tf
 
 SKIPPED_NAME = 'skipped.csv'
 
 # Images that are in memory at the same time.
 _WINDOW = 256
-_SIGNATURES = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
+_UNKNOWN = 'that TensorFlow does not read'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +51,23 @@ class BadImagesError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class _Record:
-  """A serialized tf.train.Example, its labels and the image's size."""
+  """A serialized tf.train.Example.
+
+  Attributes:
+    data: its bytes.
+    labels: of the image.
+    size: of the image.
+    rewritten: see `pictures.Picture`.
+  """
 
   data: bytes
   labels: tuple[int, ...]
   size: tuple[int, int]
+  rewritten: str
 
 
 def write(
-    found: listing.Listing,
+    found: examples.Listing,
     output: epath.PathLike,
     *,
     source: str,
@@ -69,8 +77,9 @@ def write(
 ) -> dict[str, Any]:
   """Writes `OUTPUT/SPLIT-00000-of-00008.tfrecord`… and `OUTPUT/manifest.json`.
 
-  Every image is decoded once, and stored as it was. Until all is well the files
-  are in OUTPUT.part, which is removed if anything fails.
+  Every image is decoded once, and stored as it was, unless TensorFlow would
+  read it in another way than a viewer: see `pictures`. Until all is well the
+  files are in OUTPUT.part, which is removed if anything fails.
 
   Args:
     found: the images.
@@ -86,7 +95,8 @@ def write(
 
   Raises:
     BadImagesError: images cannot be read, without `skip_bad`.
-    ValueError: the output is there already, or no image of a split is left.
+    ValueError: the output is there already, or no image of a split is left, or
+      none to train a class on.
   """
   output = epath.Path(output)
   if images_per_shard < 1:
@@ -109,7 +119,7 @@ def write(
 
 
 def _write(
-    found: listing.Listing,
+    found: examples.Listing,
     folder: epath.Path,
     source: str,
     images_per_shard: int,
@@ -118,10 +128,11 @@ def _write(
 ) -> dict[str, Any]:
   """Does what `write` says, in a folder that is there."""
   bad, sizes, splits = [], set(), {}
-  multi_label = False
-  for split, examples in found.splits.items():
-    counts = Counter()
-    good = _good(_records(examples, progress), bad)
+  rewritten, multi_label = Counter(), False
+  counts_of = {}
+  for split, members in found.splits.items():
+    counts = counts_of[split] = Counter()
+    good = _good(_records(members, progress), bad)
     shards = []
     while shard := list(itertools.islice(good, images_per_shard)):
       path = folder / f'{split}-{len(shards):05d}'
@@ -130,6 +141,7 @@ def _write(
           writer.write(record.data)
           counts.update(record.labels)
           sizes.add(record.size)
+          rewritten.update([record.rewritten] if record.rewritten else [])
           multi_label |= len(record.labels) > 1
       shards.append((path, len(shard)))
     if not shards and skip_bad:
@@ -147,12 +159,17 @@ def _write(
     }
   if bad and not skip_bad:
     raise BadImagesError(bad, sum(found.sizes.values()))
+  without = examples.untrained(found.classes, counts_of)
+  if not found.has_gaps:
+    examples.check_trained(source, without, len(found.classes))
   by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
   made = {
       'classes': list(found.classes),
       'multi_label': multi_label,
       'splits': splits,
       'image_sizes': {'smallest': by_area[0], 'largest': by_area[-1]},
+      'rewritten': dict(rewritten.most_common()),
+      'notes': list(found.notes),
       'source': source,
   }
   if bad:
@@ -177,12 +194,12 @@ def _name(path: epath.Path, name: str, examples: int) -> dict[str, Any]:
 
 
 def _records(
-    examples: Iterable[listing.Example], progress: Callable[[], None]
+    members: Iterable[examples.Example], progress: Callable[[], None]
 ) -> Iterator[_Record | BadImage]:
   """Yields what becomes of each example, in order; several are made at once."""
-  examples = iter(examples)
+  members = iter(members)
   with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-    while window := list(itertools.islice(examples, _WINDOW)):
+    while window := list(itertools.islice(members, _WINDOW)):
       for made in pool.map(_record, window):
         progress()
         yield made
@@ -199,21 +216,17 @@ def _good(
       yield one
 
 
-def _record(example: listing.Example) -> _Record | BadImage:
+def _record(example: examples.Example) -> _Record | BadImage:
   try:
-    encoded = example.load()
+    picture = _picture(example.load())
   except OSError as error:
     return BadImage(example.name, error.strerror or str(error))
-  if not encoded:
-    return BadImage(example.name, 'the file is empty')
-  if not encoded.startswith(_SIGNATURES):
-    return BadImage(example.name, 'no PNG, JPEG, GIF or BMP file')
-  try:
-    height, width, _ = image_ops.decode(tf.constant(encoded), 3).shape
-  except tf.errors.OpError:
-    return BadImage(example.name, 'the file is damaged')
+  except ValueError as error:
+    return BadImage(example.name, str(error))
   feature = {
-      'image': tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
+      'image': tf.train.Feature(
+          bytes_list=tf.train.BytesList(value=[picture.data])
+      ),
       'label': tf.train.Feature(
           int64_list=tf.train.Int64List(value=example.labels)
       ),
@@ -224,4 +237,21 @@ def _record(example: listing.Example) -> _Record | BadImage:
   features = tf.train.Features(feature=feature)
   record = tf.train.Example(features=features)
   data = record.SerializeToString(deterministic=True)
-  return _Record(data, example.labels, (height, width))
+  return _Record(data, example.labels, picture.size, picture.rewritten)
+
+
+def _picture(encoded: bytes) -> pictures.Picture:
+  """Returns a picture that TensorFlow has read as a whole.
+
+  Raises:
+    ValueError: it is damaged, or no picture.
+  """
+  picture = pictures.normalise(encoded)
+  if picture.rewritten:
+    return picture
+  try:
+    tf.io.decode_image(encoded, 3)
+    return picture
+  except tf.errors.OpError:
+    # Pillow knows more kinds, and says what is wrong with the others.
+    return pictures.normalise(encoded, _UNKNOWN)

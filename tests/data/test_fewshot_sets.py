@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+from pax_softmoe.analysis import fewshot
 from pax_softmoe.data import fewshot_sets
 from pax_softmoe.data import image_ops
 from PIL import Image
@@ -62,8 +63,43 @@ def test_more_shots_than_images_of_a_class_are_refused(tmp_path):
   write(tmp_path / 'test-0.tfrecord', [2])
   found = fewshot_sets.parse(f'pets={tmp_path}')
   plan_of(found, shots=(1, 2))
-  with pytest.raises(ValueError, match='pets: a class has 2 training images'):
+  with pytest.raises(ValueError, match='pets: class 1 has 2 training images'):
     plan_of(found, shots=(1, 3))
+
+
+def test_a_class_that_is_only_tested_is_named(tmp_path):
+  write(tmp_path / 'train-0.tfrecord', [0, 2])
+  write(tmp_path / 'test-0.tfrecord', [1])
+  found = fewshot_sets.parse(str(tmp_path))
+  with pytest.raises(
+      ValueError, match='class 1 has 0 training images, too few'
+  ):
+    plan_of(found)
+
+
+@pytest.mark.parametrize('shots', [(), (0,), (1, -5)])
+def test_no_shots_are_refused(shots):
+  found = fewshot_sets.parse('fashion_mnist')
+  with pytest.raises(ValueError, match='shots; give one or more'):
+    plan_of(found, shots)
+  with pytest.raises(ValueError, match='shots; give one or more'):
+    fewshot.evaluate({}, shots)
+
+
+@pytest.mark.parametrize('label', [-1, 7_800_000_001])
+def test_labels_that_are_no_classes_are_named(tmp_path, label):
+  write(tmp_path / 'train-0.tfrecord', [0, 1])
+  write(tmp_path / 'test-0.tfrecord', [0])
+  examples = [
+      tf.train.Example.FromString(r.numpy())
+      for r in tf.data.TFRecordDataset(str(tmp_path / 'train-0.tfrecord'))
+  ]
+  examples[1].features.feature['label'].int64_list.value[:] = [label]
+  with tf.io.TFRecordWriter(str(tmp_path / 'train-0.tfrecord')) as writer:
+    for example in examples:
+      writer.write(example.SerializeToString())
+  with pytest.raises(ValueError, match='example 1 of train has the labels'):
+    fewshot_sets.parse(str(tmp_path))
 
 
 def test_embedded_images_need_no_folder():

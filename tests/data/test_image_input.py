@@ -1,11 +1,14 @@
 """Tests of the Pax input, mostly on 37 tiny images that can be told apart."""
 
+import io
+
 import numpy as np
 from pax_softmoe.data import image_features
 from pax_softmoe.data import image_input
 from pax_softmoe.data import image_ops
 from pax_softmoe.data import sources
 from paxml import checkpoints
+from PIL import Image
 from praxis import base_hyperparams
 from praxis import base_input
 from praxis import pax_fiddle
@@ -380,7 +383,7 @@ def test_unknown_split_is_an_error(numbered):
 
 
 def test_image_of_another_size_is_an_error(numbered):
-  with pytest.raises(tf.errors.InvalidArgumentError, match='6,6,1'):
+  with pytest.raises(ValueError, match='train-0.tfrecord, record 0: .*6,6,1'):
     make(numbered, image_size=7).get_next_padded()
 
 
@@ -388,8 +391,131 @@ def test_image_of_another_size_is_an_error(numbered):
 def test_label_outside_the_classes_is_an_error(tmp_path, labels):
   write_records(tmp_path / 'train-0.tfrecord', [np.zeros([6, 6, 1])], [labels])
   source = sources.TFRecordImages(str(tmp_path), 5, splits=('train',))
-  with pytest.raises(tf.errors.InvalidArgumentError, match='label'):
+  with pytest.raises(ValueError, match='train-0.tfrecord, record 0: .*label'):
     make(source).get_next_padded()
+
+
+def spoil(folder, how):
+  """Writes 40 good records in two files, but for one in the second."""
+  good, labels = [np.zeros([6, 6, 1])] * 20, [[n % 5] for n in range(20)]
+  for index in range(2):
+    path = folder / f'train-{index:05d}-of-00002.tfrecord'
+    write_records(path, good, labels)
+  records = [r.numpy() for r in tf.data.TFRecordDataset(str(path))]
+  example = tf.train.Example.FromString(records[7])
+  feature = example.features.feature
+  feature['name'].bytes_list.value.append(b'cat/7.png')
+  png = feature['image'].bytes_list.value
+  label = feature['label']
+  if how == 'cut':
+    png[0] = png[0][:-30]
+  elif how == 'two labels':
+    label.int64_list.value[:] = [1, 2]
+  elif how == 'label':
+    label.int64_list.value[:] = [5]
+  elif how == 'no label':
+    del label.int64_list.value[:]
+  elif how == 'text':
+    label.bytes_list.value.append(b'cat')
+  elif how == 'float':
+    label.float_list.value.append(1.0)
+  records[7] = example.SerializeToString()
+  if how == 'no example':
+    records[7] = b'\xff\xfe\xff'
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for record in records:
+      writer.write(record)
+  if how == 'flipped':
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    'how, message',
+    [
+        ('cut', r'record 7 \(cat/7.png\): the image is no readable .*'),
+        ('two labels', r'record 7 \(cat.* \[1, 2\], .*set LOSS to .sigmoid'),
+        ('label', r'record 7 \(cat/7.png\): the labels \[5\] are not all'),
+        ('no label', r"record 7 \(cat/7.png\): .*'label'.*set label_key"),
+        ('text', r"no int64 feature 'label' .*'label': 'bytes'"),
+        ('float', r"no int64 feature 'label' .*'label': 'floats'"),
+        ('no example', 'record 7: it is not a tf.train.Example'),
+        ('flipped', r'not a whole TFRecord file \(corrupted record at \d+\)'),
+    ],
+)
+@pytest.mark.parametrize('train', [True, False])
+def test_a_bad_record_met_on_the_way_is_named(tmp_path, how, message, train):
+  spoil(tmp_path, how)
+  source = sources.TFRecordImages(
+      str(tmp_path), 5, splits=('train',), shuffle_buffer_size=1
+  )
+  inputs = make(
+      source, train=train, split_name='train', batch_size=2, single_label=True
+  )
+  with pytest.raises(ValueError, match=message) as error:
+    for _ in range(20):
+      inputs.get_next_padded()
+  text = str(error.value)
+  assert text.startswith(str(tmp_path / 'train-00001-of-00002.tfrecord'))
+  assert '\n' not in text
+
+
+def test_several_labels_are_fine_where_no_single_one_is_needed(tmp_path):
+  spoil(tmp_path, 'two labels')
+  source = sources.TFRecordImages(str(tmp_path), 5, splits=('train',))
+  batch = make(source, batch_size=40).get_next_padded()
+  assert batch.labels.sum() == 41
+
+
+def test_array_source_names_the_example(tmp_path):
+  (tmp_path / 'train-images-idx3-ubyte').write_bytes(
+      b'\0\0\x08\x03' + np.array([3, 6, 6], '>u4').tobytes() + bytes(108)
+  )
+  (tmp_path / 'train-labels-idx1-ubyte').write_bytes(
+      b'\0\0\x08\x01' + np.array([3], '>u4').tobytes() + b'\1\2\3'
+  )
+  for name in ('images-idx3', 'labels-idx1'):
+    (tmp_path / f't10k-{name}-ubyte').write_bytes(b'unused')
+  inputs = make(sources.FashionMnist(str(tmp_path)), image_size=7)
+  with pytest.raises(
+      ValueError, match='fashion_mnist, example 0 of train: .*6'
+  ):
+    inputs.get_next_padded()
+
+
+def test_turned_and_foreign_pictures_in_ready_files_are_read(tmp_path):
+  # Yellow over blue, stored lying on its side, and as a GIF.
+  upright = Image.new('RGB', (8, 8), (0, 0, 200))
+  upright.paste((200, 200, 0), (0, 0, 8, 4))
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  lying = io.BytesIO()
+  upright.rotate(90).save(lying, 'JPEG', quality=95, exif=exif)
+  gif = io.BytesIO()
+  upright.save(gif, 'GIF')
+  with tf.io.TFRecordWriter(str(tmp_path / 'test-0.tfrecord')) as writer:
+    for encoded in (lying.getvalue(), gif.getvalue()):
+      feature = {
+          'image': tf.train.Feature(
+              bytes_list=tf.train.BytesList(value=[encoded])
+          ),
+          'label': tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
+      }
+      features = tf.train.Features(feature=feature)
+      writer.write(tf.train.Example(features=features).SerializeToString())
+  source = sources.TFRecordImages(str(tmp_path), 1, splits=('test',))
+  source.check()
+  for channels, (above, below) in {
+      3: ((200, 200, 0), (0, 0, 200)),
+      1: ((177,), (23,)),
+  }.items():
+    batch = make(
+        source, train=False, batch_size=2, image_size=8, channels=channels
+    ).get_next_padded()
+    for image in batch.image:
+      np.testing.assert_allclose(image[1], [above] * 8, atol=10)
+      np.testing.assert_allclose(image[6], [below] * 8, atol=10)
 
 
 def test_config_prints_the_source_and_the_ops():

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 from pax_softmoe.data import image_ops
+from pax_softmoe.data import shard_names
 from pax_softmoe.data import sources
 import pytest
 import seqio
@@ -139,7 +140,7 @@ def test_embedded_check_notices_a_missing_file(tmp_path, monkeypatch):
   shutil.copytree(EMBEDDED, folder)
   (folder / 'train-00002-of-00004.tfrecord').unlink()
   monkeypatch.setattr(sources, '_EMBEDDED_DIR', folder)
-  with pytest.raises(ValueError, match=r'7500 examples in train instead of 10'):
+  with pytest.raises(ValueError, match=r'1 of 4 files .*such as number 00002'):
     sources.EmbeddedFashionMnist().check()
 
 
@@ -302,9 +303,97 @@ def test_tfrecord_check_names_the_damaged_file(tmp_path, how, message):
   assert '\n' not in str(error.value)
 
 
-def test_tfrecord_check_reads_only_first_records_unless_told(tmp_path):
+def test_tfrecord_check_reads_small_data_whole(tmp_path, monkeypatch):
   damage_tfrecord(tmp_path / 'train-7.tfrecord', 'label')
-  sources.TFRecordImages(str(tmp_path), 10, splits=('train',)).check()
+  source = sources.TFRecordImages(str(tmp_path), 10, splits=('train',))
+  with pytest.raises(
+      ValueError, match='train-7.tfrecord, record 1: the labels'
+  ):
+    source.check()
+  monkeypatch.setattr(sources, 'SMALL', 100)
+  source.check()
+
+
+def test_compressed_files_are_named(tmp_path):
+  path = tmp_path / 'train-0.tfrecord.gz'
+  options = tf.io.TFRecordOptions(compression_type='GZIP')
+  with tf.io.TFRecordWriter(str(path), options) as writer:
+    writer.write(example())
+  source = sources.TFRecordImages(str(tmp_path), 10, splits=('train',))
+  for use in (source.check, lambda: source.num_examples('train')):
+    with pytest.raises(
+        ValueError, match='train-0.tfrecord.gz: it is compressed'
+    ):
+      use()
+
+
+@pytest.mark.parametrize(
+    'names, want',
+    [
+        # Splits whose names begin as another's does.
+        (
+            [
+                'train-00000-of-00002.tfrecord',
+                'train-00001-of-00002.tfrecord',
+                'train-extra-00000-of-00001.tfrecord',
+                'train-clean.tfrecord',
+                'training-00000-of-00001.tfrecord',
+            ],
+            [0, 1],
+        ),
+        (
+            ['train-0.tfrecord', 'train-1.tfrecord', 'train-old-0.tfrecord'],
+            [0, 1],
+        ),
+        # Whatever people call their files, if there is but one kind.
+        (['train-part1.tfrecord', 'train-part2.tfrecord'], [0, 1]),
+        (
+            [
+                'train-00001-of-00002.tfrecord.x',
+                'train-00000-of-00002.tfrecord.x',
+            ],
+            [1, 0],
+        ),
+        (['train-extra-00000-of-00001.tfrecord'], 'no file has such a name'),
+        (['train-a.tfrecord', 'train-b.tfrecord'], 'or of other splits; name'),
+        (
+            [f'train-0000{i}-of-00004.tfrecord' for i in (0, 1, 3)],
+            '1 of 4 files .* missing, such as number 00002; copy them',
+        ),
+        (
+            ['train-00000-of-00001.tfrecord', 'train-00000-of-00002.tfrecord'],
+            'are of data in 1 and in 2 files; remove those of one',
+        ),
+        (
+            [
+                'train-00000-of-00001.tfrecord',
+                'train-00000-of-00001.tfrecord.bak',
+            ],
+            'are the same part',
+        ),
+        (
+            ['train-00000-of-00001.tfrecord', 'train-7.tfrecord'],
+            'train-7.tfrecord is not numbered as',
+        ),
+    ],
+)
+def test_files_of_a_split_are_all_there_and_no_others(tmp_path, names, want):
+  for name in names:
+    write_records(tmp_path / name, [example()])
+  find = lambda: shard_names.find(tmp_path, '{split}-*.tfrecord*', 'train')
+  if isinstance(want, str):
+    with pytest.raises(ValueError, match=want) as error:
+      find()
+    assert '\n' not in str(error.value)
+  else:
+    assert find() == [str(tmp_path / names[i]) for i in want]
+
+
+def test_pattern_of_a_data_set_with_its_name_before_the_split(tmp_path):
+  for name in ('pets-train.tfrecord-00000-of-00001', 'pets-trainx.tfrecord-0'):
+    write_records(tmp_path / name, [example()])
+  found = shard_names.find(tmp_path, 'pets-{split}.tfrecord*', 'train')
+  assert found == [str(tmp_path / 'pets-train.tfrecord-00000-of-00001')]
 
 
 @pytest.mark.parametrize('how', ['truncated', 'text'])
