@@ -93,7 +93,7 @@ def inspect(folder: os.PathLike) -> Findings:
     folder: of the checkpoint.
   """
   folder = epath.Path(folder)
-  if problem := _no_folder(folder):
+  if problem := folder_problem(folder):
     return Findings([problem])
   names = checksums.files(folder)
   try:
@@ -124,7 +124,7 @@ def problems(
     contents: whether to compare files with their checksums, if it has some.
   """
   folder = epath.Path(folder)
-  if problem := _no_folder(folder):
+  if problem := folder_problem(folder):
     return [problem]
   if contents:
     try:
@@ -136,7 +136,13 @@ def problems(
   return structure(folder, index, count)
 
 
-def _no_folder(folder: epath.Path) -> str | None:
+def is_ocdbt(folder: epath.Path) -> bool:
+  """Returns whether the arrays of a checkpoint are in OCDBT's few files."""
+  return (folder / 'state' / 'manifest.ocdbt').exists()
+
+
+def folder_problem(folder: epath.Path) -> str | None:
+  """Returns what is wrong with a folder before any file is looked at."""
   if not folder.is_dir():
     return 'it is a file and no folder' if folder.exists() else 'it is missing'
   if not any(folder.iterdir()):
@@ -160,9 +166,9 @@ def structure(folder: epath.Path, index: int = 0, count: int = 1) -> list[str]:
   if not state.is_dir():
     return ['state is missing']
   names = {p.name for p in state.iterdir() if p.is_dir()}
-  names |= {'step', *wanted}
+  names = sorted(names | {'step', *wanted})
   found = []
-  for name in sorted(names)[index::count]:
+  for name in () if is_ocdbt(folder) else names[index::count]:
     found += _array_problems(folder, name, wanted.get(name))
   if (folder / 'train_input').is_dir():
     for path in list((folder / 'train_input').iterdir())[index::count]:
@@ -172,7 +178,7 @@ def structure(folder: epath.Path, index: int = 0, count: int = 1) -> list[str]:
 
 def metadata_problem(folder: epath.Path) -> str | None:
   """Returns what is wrong with a checkpoint's folder and metadata."""
-  if problem := _no_folder(folder):
+  if problem := folder_problem(folder):
     return problem
   try:
     weights_of_metadata(folder)
@@ -283,7 +289,7 @@ def _undecodable(folder: epath.Path) -> list[str]:
 
   found = []
   for path in sorted((folder / 'state').iterdir()):
-    if path.is_dir():
+    if path.is_dir() and not is_ocdbt(folder):
       try:
         spec = compat.complete_reads(tensorstore_spec(path))
         tensorstore.open(spec, open=True).result().read().result()

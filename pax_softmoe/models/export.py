@@ -90,7 +90,7 @@ def write_saved_model(
   """
   # One array at a time, so that there is one copy of the weights.
   weights = jax.tree_util.tree_map(
-      lambda array: tf.Variable(array.read().result()),
+      lambda array: tf.Variable(array.whole()),
       reading.open_weights(job_dir, step)[1],
   )
   size, channels = experiment.IMAGE_SIZE, experiment.CHANNELS
