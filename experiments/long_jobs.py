@@ -31,6 +31,9 @@ class LongJobSettings(LongJob):
   SAVE_MAX_TO_KEEP: int = 3
   SAVE_KEEP_EVERY_STEPS: int | None = None
 
+  # Whether checkpoints get checksums, which are compared when a job goes on.
+  VERIFY_CHECKPOINTS: bool = True
+
   # Steps are skipped whose gradient is not finite or has a norm above this (0:
   # any norm will do), and the job ends after so many in a row (0: never).
   SKIP_STEP_GRADIENT_NORM: float = 0.0
@@ -56,6 +59,8 @@ class LongJobSettings(LongJob):
     train.flop_per_image = 3 * model_size.forward_flops(self)
     train.max_skipped_steps = self.MAX_SKIPPED_STEPS
     train.keep_every_steps = self.SAVE_KEEP_EVERY_STEPS
+    if not self.VERIFY_CHECKPOINTS:
+      train.verify_checkpoints = False
     train.save_max_to_keep = self.SAVE_MAX_TO_KEEP
     # Pax would keep one every 12 hours.
     train.save_keep_interval_duration = ''

@@ -120,7 +120,9 @@ def _read(path: epath.Path) -> Entries:
 
 
 def _write(path: epath.Path, entries: Entries) -> None:
-  path.write_text(json.dumps({_KIND: entries}, indent=0) + '\n')
+  # One file a line, for people.
+  lines = ',\n'.join(f'{json.dumps(k)}: {json.dumps(v)}' for k, v in entries.items())
+  path.write_text(f'{{{json.dumps(_KIND)}: {{\n{lines}\n}}}}\n')
 
 
 def _make(folder: epath.Path, names: Sequence[str]) -> Entries:

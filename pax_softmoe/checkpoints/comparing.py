@@ -125,14 +125,13 @@ def check_state(have: Arrays, want: Arrays) -> None:
       probably.
   """
   check_weights(_weights(have), _weights(want))
-  if all(name in have for name in want if not _is_optimizer(name)):
-    if not any(map(_is_optimizer, want)):
-      have = {name: found for name, found in have.items() if name in want}
-    elif not any(map(_is_optimizer, have)):
-      raise ValueError(
-          'it has weights and no state of an optimizer; start from it with'
-          ' INIT_FROM, in another folder'
-      )
+  if not any(map(_is_optimizer, want)):
+    have = {n: found for n, found in have.items() if not _is_optimizer(n)}
+  elif not any(map(_is_optimizer, have)):
+    raise ValueError(
+        'it has weights and no state of an optimizer; start from it with'
+        ' INIT_FROM, in another folder'
+    )
   for part, (what, setting) in _OPTIONAL.items():
     has, wants = (any(f'.{part}.' in n for n in names) for names in (have, want))
     if has != wants:

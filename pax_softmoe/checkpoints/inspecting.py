@@ -54,6 +54,11 @@ def steps(job_dir: os.PathLike) -> list[int]:
   return sorted(int(match[1]) for match in matches if match)
 
 
+def is_unfinished(name: str) -> bool:
+  """Returns whether that is the folder of a save that did not end."""
+  return re.match(r'checkpoint_\d+\.orbax-checkpoint-tmp-', name) is not None
+
+
 def folder_of(job_dir: os.PathLike, step: int) -> epath.Path:
   """Returns the folder of the checkpoint of a step."""
   return epath.Path(job_dir) / 'checkpoints' / f'checkpoint_{step:08d}'
