@@ -1,11 +1,14 @@
 """Writes trained classifiers for programs that know nothing of this package."""
 
+from collections.abc import Iterator
+import contextlib
 import json
 import os
 import pathlib
 import tempfile
 from typing import Any
 
+from etils import epath
 import jax
 from jax.experimental import jax2tf
 from pax_softmoe import compat
@@ -53,7 +56,21 @@ def write_safetensors(
       'step': str(step),
       'moving_average': str(reading.is_average(job_dir, step)).lower(),
   }
-  safetensors_numpy.save_file(arrays, path, metadata)
+  with _local(path) as file:
+    safetensors_numpy.save_file(arrays, file, metadata)
+
+
+@contextlib.contextmanager
+def _local(path: os.PathLike) -> Iterator[str]:
+  """Gives a path to write to for libraries that know local files only."""
+  path = epath.Path(path)
+  if '://' not in str(path):
+    yield str(path)
+    return
+  with tempfile.TemporaryDirectory() as folder:
+    file = epath.Path(folder) / path.name
+    yield str(file)
+    file.copy(path)
 
 
 def write_saved_model(
