@@ -53,11 +53,10 @@ def files(folder: os.PathLike) -> list[str]:
 def _walk(folder: epath.Path, prefix: str) -> Iterable[str]:
   for path in folder.iterdir():
     name = prefix + path.name
-    # A link to a folder may lead back.
-    if path.is_dir() and not os.path.islink(path):
-      yield from _walk(path, name + '/')
-    else:
+    if not path.is_dir():
       yield name
+    elif not os.path.islink(path):  # It may lead back.
+      yield from _walk(path, name + '/')
 
 
 def share(folder: os.PathLike, index: int, count: int) -> None:
