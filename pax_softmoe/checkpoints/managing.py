@@ -174,21 +174,25 @@ def _all_or_none() -> Iterator[None]:
     raise fault
 
 
+def arrays_of(train_state: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+  """Returns shape and dtype of each array of a train state by file name."""
+  arrays, names, _ = checkpoints._tensorstore_prepare(train_state)
+  return {
+      name: (tuple(array.shape), np.dtype(array.dtype).name)
+      for name, array in zip(names, arrays)
+  }
+
+
 def _check_state(folder: epath.Path, train_state: Any) -> None:
   """Raises ValueError if a train state is another than that of a checkpoint."""
   if inspecting.is_ocdbt(folder):
     return
-  arrays, names, _ = checkpoints._tensorstore_prepare(train_state)
-  want = {
-      name: (tuple(array.shape), np.dtype(array.dtype).name)
-      for name, array in zip(names, arrays)
-  }
   found = [p.name for p in (folder / 'state').iterdir() if p.is_dir()]
   read = functools.partial(inspecting.array_of, folder)
   try:
     with futures.ThreadPoolExecutor() as pool:
       have = dict(zip(found, pool.map(read, found)))
-    comparing.check_state(have, want)
+    comparing.check_state(have, arrays_of(train_state))
   except inspecting.DamageError as error:
     raise inspecting.damage(folder, [str(error)]) from error
   except ValueError as error:
