@@ -40,6 +40,11 @@ class LongJobSettings(LongJob):
       settings.Count | None,
       'Checkpoints of multiples of so many steps stay too.',
   ] = None
+  VERIFY_CHECKPOINTS: Annotated[
+      bool,
+      'Whether checkpoints get checksums, which are compared when a job goes'
+      ' on.',
+  ] = True
   SKIP_STEP_GRADIENT_NORM: Annotated[
       settings.NonNegative,
       'Steps are skipped whose gradient is not finite or has a larger norm; 0'
@@ -74,6 +79,8 @@ class LongJobSettings(LongJob):
     train.flop_per_image = 3 * model_size.forward_flops(self)
     train.max_skipped_steps = self.MAX_SKIPPED_STEPS
     train.keep_every_steps = self.SAVE_KEEP_EVERY_STEPS
+    if not self.VERIFY_CHECKPOINTS:
+      train.verify_checkpoints = False
     train.save_max_to_keep = self.SAVE_MAX_TO_KEEP
     # Pax would keep one every 12 hours.
     train.save_keep_interval_duration = ''

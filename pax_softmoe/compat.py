@@ -1,6 +1,7 @@
 """What differs between Pax' own pins and newer versions of what it uses."""
 
 from collections.abc import Sequence
+import functools
 import importlib.metadata
 from typing import Any
 
@@ -50,3 +51,26 @@ def dtype(given: Any) -> Any:
   if not isinstance(given, str):
     return given
   return np.dtype(getattr(ml_dtypes, given, given))
+
+
+def complete_reads(spec: dict[str, Any]) -> dict[str, Any]:
+  """Returns the spec of an array by which a missing part of it is an error.
+
+  TensorStore otherwise reads zeros; older versions cannot be told.
+
+  Args:
+    spec: of a zarr array.
+  """
+  return {**spec, **_missing_is_error()}
+
+
+@functools.cache
+def _missing_is_error() -> dict[str, Any]:
+  import tensorstore  # Most that this module serves needs no arrays.
+
+  option = {'fill_missing_data_reads': False}
+  try:
+    tensorstore.Spec({'driver': 'zarr', 'kvstore': 'memory://', **option})
+  except ValueError:
+    return {}
+  return option

@@ -9,7 +9,6 @@ from the result with `softmoe train EXP --init_from=DIR`.
 """
 
 import argparse
-import pathlib
 
 from etils import epath
 from pax_softmoe.tools import jobs
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       '--experiment', required=True, metavar='EXP', help='whose model to fill'
   )
   parser.add_argument(
-      '--output', required=True, type=pathlib.Path, help='folder to write'
+      '--output', required=True, type=epath.Path, help='folder to write'
   )
   jobs.add_setting_argument(parser)
   parser.add_argument(
@@ -60,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
   name = arguments.experiment.removeprefix(jobs.EXPERIMENTS + '.')
   settings = jobs.parse_settings(arguments.set)
   experiment = jobs.find_experiment(name).with_settings(**settings)()
-  output = arguments.output.absolute()
+  output = arguments.output
+  if '://' not in str(output):
+    output = output.resolve()
   if (output / 'checkpoints').exists():
     raise main.UsageError(f'{output} already holds checkpoints')
   # Imported after the arguments are known to be good; they take seconds.

@@ -17,6 +17,7 @@ COMMANDS = {
     'describe': 'show one experiment: settings, sizes, where arrays live',
     'train': 'train an experiment, with a progress bar',
     'data': 'write images as TFRecords, to train on',
+    'verify': 'tell whether the checkpoints of a job are damaged',
     'evaluate': 'evaluate the last checkpoint of a job',
     'study': 'train every router on the same images and compare them',
     'bench': 'measure the speed of every router',

@@ -5,8 +5,8 @@ softmoe predict runs/SoftMoEFashionMnist *.png --top=3 --json
 """
 
 import argparse
-import pathlib
 
+from etils import epath
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -17,7 +17,7 @@ _BATCH = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   jobs.add_job_arguments(parser)
   parser.add_argument(
-      'images', nargs='+', type=pathlib.Path, help='PNG, JPEG, GIF, BMP files'
+      'images', nargs='+', type=epath.Path, help='PNG, JPEG, GIF, BMP files'
   )
   parser.add_argument(
       '--top', type=int, default=5, help='how many classes (default: 5)'

@@ -5,8 +5,8 @@ softmoe routing /tmp/demo --images=6 --output=/tmp/routing.png
 """
 
 import argparse
-import pathlib
 
+from etils import epath
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--output',
-      type=pathlib.Path,
+      type=epath.Path,
       help='PNG to write (default: JOB_DIR/routing.png)',
   )
   parser.add_argument(

@@ -1,9 +1,11 @@
 """What a trained model's MoE layers route where, as arrays and as a picture."""
 
 from collections.abc import Sequence
-import pathlib
+import io
+import os
 from typing import Any
 
+from etils import epath
 import jax
 import matplotlib
 
@@ -42,7 +44,7 @@ def draw(
     images: np.ndarray,
     weights: dict[int, np.ndarray],
     titles: Sequence[str],
-    path: pathlib.Path,
+    path: os.PathLike,
     max_slots: int = 32,
 ) -> None:
   """Draws which patches each slot reads, and writes it as a PNG.
@@ -102,5 +104,9 @@ def draw(
       fontsize=8,
       y=figure.subplotpars.top + 0.45 / inches_high,
   )
-  figure.savefig(path, dpi=160, bbox_inches='tight')
+  # Matplotlib knows no buckets.
+  picture, path = io.BytesIO(), epath.Path(path)
+  kind = path.suffix.removeprefix('.') or 'png'
+  figure.savefig(picture, dpi=160, bbox_inches='tight', format=kind)
+  path.write_bytes(picture.getvalue())
   plt.close(figure)

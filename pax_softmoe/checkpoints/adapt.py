@@ -197,13 +197,7 @@ def _check_shape(
   """Raises ValueError, with the setting to change, if shapes differ."""
   if array.shape == shape:
     return
-  settings = next(s for end, s in _SETTINGS if re.search(f'{end}$', name))
-  # Of experts made from an MLP, the shapes are those of one expert.
-  settings = settings[len(settings) - len(shape) :]
-  setting = next(
-      (s for s, a, b in zip(settings, array.shape, shape) if a != b),
-      settings[0],
-  )
+  setting = setting_of(name, array.shape, shape)
   hint = ''
   if setting == 'NUM_EXPERTS':
     hint = ', or make other experts of a dense model by upcycling'
@@ -213,6 +207,28 @@ def _check_shape(
       f'{where}: {array.name} is {array.shape}, the model needs {shape} for'
       f' {name}; set {setting} to that of the weights{hint}'
   )
+
+
+def setting_of(
+    name: str, have: tuple[int, ...], want: tuple[int, ...]
+) -> str:
+  """Returns the setting by which two shapes of an array differ.
+
+  Args:
+    name: of the array.
+    have: one shape.
+    want: the other, of the model in question.
+  """
+  settings = next(s for end, s in _SETTINGS if re.search(f'{end}$', name))
+  # A stack has an axis more. Of experts made from an MLP, the shapes are those
+  # of one expert.
+  count = min(len(settings), len(want))
+  differ = (
+      s
+      for s, a, b in zip(settings[-count:], have[-count:], want[-count:])
+      if a != b
+  )
+  return next(differ, settings[-count])
 
 
 def _interpolated(table: LazyArray, shape: tuple[int, ...]) -> LazyArray:

@@ -19,7 +19,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from praxis import py_utils
+from pax_softmoe.checkpoints import comparing
+from pax_softmoe.checkpoints import lazy_array
 
 _STACK = re.compile(r'blocks_(\d+)')
 _BLOCK = re.compile(r'block_(\d+)')
@@ -59,42 +60,7 @@ def check_shapes(found: Any, wanted: Any) -> None:
   Raises:
     ValueError: they do not match; the message says what would help.
   """
-  have, want = _shapes(found), _shapes(wanted)
-  if have.keys() != want.keys():
-    stacked = [any('blocks_' in n for n in names) for names in (have, want)]
-    if stacked[0] != stacked[1]:
-      function = 'unstack' if stacked[0] else 'stack'
-      raise ValueError(
-          'the weights are of a model with another SCAN_LAYERS; convert them'
-          f' with pax_softmoe.checkpoints.convert.{function}'
-      )
-    name = sorted(have.keys() ^ want.keys())[0]
-    side = 'weights' if name in have else 'model'
-    raise ValueError(
-        f'only the {side} have {name}; the weights are of another model'
-    )
-  for name, shape in have.items():
-    if shape == want[name]:
-      continue
-    if match := re.fullmatch(r'(.*)/experts/w[io]', name):
-      experts, needed = shape[-3], want[name][-3]
-      if experts != needed:
-        raise ValueError(
-            f'{match[1]} has {experts} experts in the weights and {needed} in'
-            f' the model; set NUM_EXPERTS to {experts}, or make other'
-            ' experts by upcycling'
-        )
-    if '/moe/' not in name:
-      raise ValueError(
-          f'{name} is {shape} in the weights and {want[name]} in the model;'
-          ' the weights are of another size of model'
-      )
-  for name, shape in have.items():
-    if shape != want[name]:
-      raise ValueError(
-          f'{name} is {shape} in the weights and {want[name]} in the model;'
-          ' set the router and its slots to those of the weights'
-      )
+  comparing.check_weights(_shapes(found), _shapes(wanted))
 
 
 def _walk(tree: Any, convert: Callable[[Mapping], dict]) -> Any:
@@ -156,10 +122,4 @@ def _kind(block: Any) -> Any:
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   """Returns the shape of each array by name."""
-  names = py_utils.extract_prefixed_keys_from_nested_map(tree)
-  return {
-      name: tuple(x.shape)
-      for name, x in zip(
-          jax.tree_util.tree_leaves(names), jax.tree_util.tree_leaves(tree)
-      )
-  }
+  return {name: tuple(x.shape) for name, x in lazy_array.by_name(tree).items()}

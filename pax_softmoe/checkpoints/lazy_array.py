@@ -84,16 +84,11 @@ def split_stacks(weights: NestedMap) -> dict[str, LazyArray]:
   """Returns the arrays of a checkpoint, those of stacks layer by layer.
 
   Args:
-    weights: arrays that are read when they are sliced, as in
-      `reading.open_weights`.
+    weights: a tree of `LazyArray`s, as from `reading.open_weights`.
   """
   result = {}
   for name, array in by_name(weights).items():
-    whole = LazyArray(
-        name,
-        tuple(array.shape),
-        lambda index, array=array: array[index].read().result(),
-    )
+    whole = dataclasses.replace(array, name=name)
     singles = single_blocks(name, whole.shape)
     if singles == [name]:
       result[name] = whole

@@ -1,33 +1,33 @@
 """Reads the weights of a model from a Pax checkpoint, and nothing else.
 
-Of a job with EMA_DECAY those are the moving average of its weights.
+Of a job with EMA_DECAY those are the moving average of its weights. What is
+read is compared with its checksums, if the checkpoint has some, and a part of
+an array that is missing is an error: TensorStore would read zeros.
 """
 
+from concurrent import futures
+import itertools
 import os
 import re
 from typing import Any
 
 from etils import epath
 import jax
-from jax.experimental.array_serialization import serialization
+import numpy as np
+from pax_softmoe import compat
 from pax_softmoe.analysis import model_size
+from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import convert
+from pax_softmoe.checkpoints import inspecting
+from pax_softmoe.checkpoints import lazy_array
 from praxis import py_utils
 import tensorstore
 
 NestedMap = py_utils.NestedMap
+steps = inspecting.steps
 
-_STEP = re.compile(r'checkpoint_(\d+)')
 _WEIGHTS = re.compile(r'mdl_vars\.params\.(.*)')
 _AVERAGE = re.compile(r'opt_states_\d+_\d+\.ema\.params\.(.*)')
-
-
-def steps(job_dir: os.PathLike) -> list[int]:
-  """Returns the steps of all finished checkpoints of a job, ascending."""
-  folder = epath.Path(job_dir) / 'checkpoints'
-  names = [p.name for p in folder.iterdir()] if folder.exists() else []
-  matches = (_STEP.fullmatch(name) for name in names)
-  return sorted(int(match[1]) for match in matches if match)
 
 
 def open_weights(
@@ -42,20 +42,20 @@ def open_weights(
     step: which checkpoint; None for the last.
 
   Returns:
-    The step, and the tree of weights as `tensorstore.TensorStore`s, whose
-    slices are read one by one.
+    The step, and the tree of weights as `lazy_array.LazyArray`s. Reading one
+    raises `inspecting.DamageError` if what is read is not what was written.
 
   Raises:
-    ValueError: there is no such checkpoint.
+    ValueError: there is no such checkpoint, or it is damaged.
   """
-  step, folder, names = _find(job_dir, step)
+  step = inspecting.find(job_dir, step)
+  checkpoint = _Checkpoint(inspecting.folder_of(job_dir, step))
   # All at once: on network storage, opening takes longer than reading.
-  opened = {
-      name: tensorstore.open(
-          serialization.get_tensorstore_spec(str(folder / file)), open=True
-      )
-      for name, file in names.items()
-  }
+  with futures.ThreadPoolExecutor() as pool:
+    opened = {
+        name: pool.submit(checkpoint.open, file)
+        for name, file in checkpoint.names.items()
+    }
   weights = NestedMap()
   for name, array in opened.items():
     weights.Set(name, array.result())
@@ -70,37 +70,101 @@ def is_average(job_dir: os.PathLike, step: int | None = None) -> bool:
     step: which checkpoint; None for the last.
 
   Raises:
-    ValueError: there is no such checkpoint.
+    ValueError: there is no such checkpoint, or it is damaged.
   """
-  _, _, names = _find(job_dir, step)
-  return all(_AVERAGE.fullmatch(file) for file in names.values())
+  step = inspecting.find(job_dir, step)
+  checkpoint = _Checkpoint(inspecting.folder_of(job_dir, step))
+  return all(_AVERAGE.fullmatch(file) for file in checkpoint.names.values())
 
 
-def _find(
-    job_dir: os.PathLike, step: int | None
-) -> tuple[int, epath.Path, dict[str, str]]:
-  """Returns the step, its folder, and the file of each weight by name."""
-  found = steps(job_dir)
-  if not found:
-    raise ValueError(f'{job_dir} holds no finished checkpoint; train first')
-  if step is None:
-    step = found[-1]
-  if step not in found:
-    raise ValueError(
-        f'{job_dir} holds no checkpoint of step {step}; it has'
-        f' {", ".join(map(str, found))}'
+class _Checkpoint:
+  """The weights in one checkpoint.
+
+  Attributes:
+    names: the folder of each weight by name.
+  """
+
+  def __init__(self, folder: epath.Path):
+    self._folder = folder
+    self._whole = set()
+    if problem := inspecting.folder_problem(folder):
+      raise inspecting.damage(folder, [problem])
+    try:
+      self._entries = checksums.read(folder)
+      self.names = self._find_names()
+    except inspecting.DamageError as error:
+      raise inspecting.damage(folder, [str(error)]) from error
+
+  def _find_names(self) -> dict[str, str]:
+    state = self._folder / 'state'
+    if not state.is_dir():
+      raise inspecting.DamageError('state is missing')
+    files = {p.name for p in state.iterdir()}
+    # What should be there, whether it is or not.
+    if self._entries is not None:
+      files |= {name.split('/')[1] for name in self._entries if '/' in name}
+    elif (self._folder / 'metadata').is_dir() and not inspecting.is_ocdbt(
+        self._folder
+    ):
+      files |= set(inspecting.weights_of_metadata(self._folder))
+    weights, averages = (
+        {m[1]: m[0] for m in map(pattern.fullmatch, sorted(files)) if m}
+        for pattern in (_WEIGHTS, _AVERAGE)
     )
-  folder = epath.Path(job_dir) / 'checkpoints' / f'checkpoint_{step:08d}'
-  folder = folder / 'state'
-  files = sorted(p.name for p in folder.iterdir())
-  for pattern in (_AVERAGE, _WEIGHTS):
-    matches = [m for m in map(pattern.fullmatch, files) if m]
-    if matches:
-      return step, folder, {m[1]: m[0] for m in matches}
-  raise ValueError(
-      f'{folder} holds no single arrays; checkpoints in the OCDBT format cannot'
-      ' be read'
-  )
+    if missing := sorted(weights.keys() - averages.keys()) if averages else ():
+      some = next(iter(averages.values())).partition('.ema.')[0]
+      name = f'state/{some}.ema.params.{missing[0]}'
+      raise inspecting.DamageError(f'{name} is missing')
+    if not weights:
+      raise ValueError(
+          f'{state} holds no single arrays; checkpoints in the OCDBT format'
+          ' cannot be read'
+      )
+    return averages or weights
+
+  def open(self, name: str) -> lazy_array.LazyArray:
+    """Returns one array, of which no numbers are read yet."""
+    self._check(f'state/{name}/.zarray')
+    spec = inspecting.tensorstore_spec(self._folder / 'state' / name)
+    try:
+      array = tensorstore.open(compat.complete_reads(spec), open=True).result()
+    except ValueError as error:
+      problem = f'state/{name}/.zarray is damaged'
+      raise inspecting.damage(self._folder, [problem]) from error
+    grid = array.chunk_layout.read_chunk.shape
+    separator = array.spec().to_json()['metadata']['dimension_separator']
+
+    def read(index: lazy_array.Index) -> np.ndarray:
+      numbers = array[index].read()
+      ranges = (
+          range(start // c, -(-stop // c))
+          for c, (start, stop, _) in zip(
+              grid, map(slice.indices, index, array.shape)
+          )
+      )
+      for part in itertools.product(*ranges):
+        file = separator.join(map(str, part)) or '0'
+        self._check(f'state/{name}/{file}')
+      try:
+        return numbers.result()
+      except ValueError as error:
+        problem = f'state/{name} cannot be read'
+        raise inspecting.damage(self._folder, [problem]) from error
+
+    return lazy_array.LazyArray(name, tuple(array.shape), read)
+
+  def _check(self, file: str) -> None:
+    """Raises `inspecting.DamageError` if a file is missing or changed."""
+    if file in self._whole:
+      return
+    if self._entries is not None:
+      problem = checksums.problem(self._folder, file, self._entries)
+    else:
+      exists = (self._folder / file).exists()
+      problem = None if exists else f'{file} is missing'
+    if problem:
+      raise inspecting.damage(self._folder, [problem])
+    self._whole.add(file)
 
 
 def read_weights(
@@ -122,26 +186,24 @@ def read_weights(
     The step, and the tree of weights, jax.Arrays or NumPy arrays.
 
   Raises:
-    ValueError: there is no such checkpoint.
+    ValueError: there is no such checkpoint, or it is damaged.
   """
   step, arrays = open_weights(job_dir, step)
   if shardings is None:
-    return step, jax.tree_util.tree_map(lambda x: x.read().result(), arrays)
+    return step, jax.tree_util.tree_map(lambda x: x.whole(), arrays)
   return step, jax.tree_util.tree_map(_read_parts, arrays, shardings)
 
 
-def _read_parts(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
-  return jax.make_array_from_callback(
-      tuple(array.shape), sharding, lambda index: array[index].read().result()
-  )
+def _read_parts(
+    array: lazy_array.LazyArray, sharding: jax.sharding.Sharding
+) -> jax.Array:
+  return jax.make_array_from_callback(array.shape, sharding, array.read)
 
 
 def check_fits(
     job_dir: os.PathLike, experiment: Any, step: int | None = None
 ) -> None:
-  """Checks that an experiment can go on from a checkpoint, by shapes alone.
-
-  Pax refuses others too, with a message of many thousand letters.
+  """Checks that an experiment can take the weights of a checkpoint, by shapes.
 
   Args:
     job_dir: the job_log_dir of the job.

@@ -8,6 +8,7 @@ from etils import epath
 import jax
 from jax import numpy as jnp
 from pax_softmoe.checkpoints import lazy_array
+from pax_softmoe.checkpoints import managing
 from paxml import checkpoint_types
 from paxml import checkpoints
 from paxml import train_states
@@ -45,6 +46,7 @@ def write(
   state = train_states.TrainState(
       step=step, mdl_vars={'params': weights}, opt_states=[]
   )
+  managing.install()
   checkpoints.save_checkpoint(
       state,
       epath.Path(job_dir) / 'checkpoints',

@@ -1,12 +1,15 @@
 """Writes trained classifiers for programs that know nothing of this package."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import json
 import os
 import pathlib
 import tempfile
 from typing import Any
 
+from etils import epath
 import jax
 from jax.experimental import jax2tf
 from pax_softmoe import compat
@@ -56,7 +59,21 @@ def write_safetensors(
       'step': str(step),
       'moving_average': str(reading.is_average(job_dir, step)).lower(),
   }
-  safetensors_numpy.save_file(arrays, path, metadata)
+  with _local(path) as file:
+    safetensors_numpy.save_file(arrays, file, metadata)
+
+
+@contextlib.contextmanager
+def _local(path: os.PathLike) -> Iterator[str]:
+  """Gives a path to write to for libraries that know local files only."""
+  path = epath.Path(path)
+  if '://' not in str(path):
+    yield str(path)
+    return
+  with tempfile.TemporaryDirectory() as folder:
+    file = epath.Path(folder) / path.name
+    yield str(file)
+    file.copy(path)
 
 
 def write_saved_model(
@@ -93,7 +110,7 @@ def write_saved_model(
   """
   # One array at a time, so that there is one copy of the weights.
   weights = jax.tree_util.tree_map(
-      lambda array: tf.Variable(array.read().result()),
+      lambda array: tf.Variable(array.whole()),
       reading.open_weights(job_dir, step)[1],
   )
   _require_finite(lazy_array.by_name(weights))

@@ -11,10 +11,14 @@ import jax
 from jax import numpy as jnp
 import numpy as np
 from pax_softmoe.analysis import tpu
+from pax_softmoe.checkpoints import managing
 from paxml import executors
 from paxml import programs
 from paxml import tasks_lib
 import tensorflow as tf
+
+# In all modes, Pax makes the manager before anything of a job is called.
+managing.install()
 
 _VALID = 'learning/is_valid_step'
 # Values of a step are on the host by the time this many others were started.
@@ -34,11 +38,14 @@ class TrainSettings(tasks_lib.SingleTask.Train):
     max_skipped_steps: after how many steps in a row that the learner skipped to
       raise `DivergenceError`; 0 for never.
     keep_every_steps: checkpoints of its multiples are all kept; None for none.
+    verify_checkpoints: whether checkpoints get checksums, which are compared
+      when a job goes on.
   """
 
   flop_per_image: float = 0.0
   max_skipped_steps: int = 0
   keep_every_steps: int | None = None
+  verify_checkpoints: bool = True
 
 
 class TrainProgram(programs.SingleTaskTrainProgram):
@@ -145,7 +152,8 @@ class TrainProgram(programs.SingleTaskTrainProgram):
 class Executor(executors.DefaultExecutor):
   """Pax' executor, which also keeps every checkpoint of certain steps.
 
-  Pax keeps some by the time that has passed, not by steps.
+  Pax keeps some by the time that has passed, not by steps. See `managing` for
+  what is checked of checkpoints.
   """
 
   def setup(
@@ -156,9 +164,17 @@ class Executor(executors.DefaultExecutor):
       *args: Any,
       **kwargs: Any,
   ) -> None:
+    train, manager = jax_task.train, checkpointer.checkpoint_manager
+    done = checkpointer.step_to_restore or 0
+    if done > train.num_train_steps:
+      raise ValueError(
+          f'the job in {job_log_dir} is at step {done}, past the'
+          f' {train.num_train_steps} that it should end at; set NUM_TRAIN_STEPS'
+          f' to {done} or more, or choose another folder with --job_dir'
+      )
+    manager.verify = train.verify_checkpoints
     # Pax does not pass this option of orbax on.
-    manager = checkpointer.checkpoint_manager._manager
-    manager._options.keep_period = jax_task.train.keep_every_steps
+    manager._manager._options.keep_period = train.keep_every_steps
     super().setup(jax_task, job_log_dir, checkpointer, *args, **kwargs)
 
 
