@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import json
 import math
 from typing import Any
 
@@ -20,6 +21,8 @@ from pax_softmoe.experiments import validation
 from pax_softmoe.layers import annotate
 from pax_softmoe.layers import vit
 from pax_softmoe.models import classification
+from pax_softmoe.running import ending
+from pax_softmoe.running import run
 from paxml import base_experiment
 from paxml import parameterized_experiment
 from paxml import partitioning
@@ -34,6 +37,7 @@ LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 NestedMap = py_utils.NestedMap
 
 compat.restore_numpy_names()
+ending.install()
 
 
 class _AnyMesh(base_experiment.BaseExperiment):
@@ -49,7 +53,17 @@ class _Configured(
     long_jobs.LongJob,
     parameterized_experiment.ParameterizedExperiment,
 ):
-  """What `as_config` makes."""
+  """What `as_config` makes.
+
+  `record` is what the folder of its job keeps, as JSON.
+  """
+
+  def __init__(self, *, record: str, **kwargs: Any):
+    super().__init__(**kwargs)
+    self._record = record
+
+  def job_record(self) -> dict[str, Any]:
+    return json.loads(self._record)
 
 
 class ImageClassification(
@@ -147,9 +161,11 @@ class ImageClassification(
       ValueError: a setting does not exist, or the settings do not fit together.
     """
     experiment = cls.with_settings(**settings)()
-    experiment.validate()
+    with run.only_checking():
+      experiment.validate()
     return pax_fiddle.Config(
         _Configured,
+        record=json.dumps(experiment.job_record()),
         task=experiment.task(),
         train_datasets=experiment.train_datasets(),
         eval_datasets=experiment.eval_datasets(),
@@ -167,7 +183,9 @@ class ImageClassification(
     Raises:
       ValueError: a setting does not exist.
     """
-    changed = type(cls.__name__, (cls,), {**settings, '__doc__': cls.__doc__})
+    members = {**settings, '__doc__': cls.__doc__}
+    members['_changed_settings'] = {**cls._changed_settings, **settings}
+    changed = type(cls.__name__, (cls,), members)
     changed.__module__ = cls.__module__
     validation.check_setting_names(changed)
     return changed
@@ -179,6 +197,7 @@ class ImageClassification(
       ValueError: they do not; the message says which to change and how.
     """
     validation.validate(self)
+    super().validate()
 
   # Data.
 

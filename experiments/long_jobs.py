@@ -1,9 +1,14 @@
 """What jobs need that run for days: guards, checkpoints, throughput."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import fiddle as fdl
 from pax_softmoe import optimizers
 from pax_softmoe.analysis import model_size
 from pax_softmoe.models import train_program
+from pax_softmoe.running import record
+from pax_softmoe.running import run
 from paxml import base_executor
 from paxml import base_experiment
 from paxml import programs
@@ -21,11 +26,22 @@ class LongJob(base_experiment.BaseExperiment):
     return [train_program.TrainProgram()]
 
   def executor(self) -> base_executor.BaseExecutor:
-    return train_program.Executor()
+    return train_program.Executor(self.job_record())
+
+  def job_record(self) -> dict[str, Any]:
+    """Returns what the folder of a job keeps of this experiment."""
+    return record.of(type(self), {}, run.fiddle_flags())
+
+  def validate(self) -> None:
+    super().validate()
+    run.start(self.job_record())
 
 
 class LongJobSettings(LongJob):
   """What `base.ImageClassification` has besides."""
+
+  # What `with_settings` changed.
+  _changed_settings: Mapping[str, Any] = {}
 
   # The newest checkpoints stay, and all of multiples of some number of steps.
   SAVE_MAX_TO_KEEP: int = 3
@@ -44,6 +60,9 @@ class LongJobSettings(LongJob):
   # average, and it is what is taken from a checkpoint: by INIT_FROM and all
   # commands such as `softmoe export`.
   EMA_DECAY: float = 0.0
+
+  def job_record(self) -> dict[str, Any]:
+    return record.of(type(self), self._changed_settings, run.fiddle_flags())
 
   def train_settings(
       self, train: pax_fiddle.Config[tasks_lib.SingleTask.Train]
