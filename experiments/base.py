@@ -58,8 +58,26 @@ class _Configured(
   `record` is what the folder of its job keeps, as JSON.
   """
 
-  def __init__(self, *, record: str, **kwargs: Any):
-    super().__init__(**kwargs)
+  # The annotations make Fiddle leave the configs as they are.
+  def __init__(
+      self,
+      *,
+      record: str,
+      task: pax_fiddle.Config[tasks_lib.SingleTask],
+      train_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
+      eval_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
+      decode_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
+      input_specs_provider: pax_fiddle.Config[
+          base_input.BaseInputSpecsProvider
+      ],
+  ):
+    super().__init__(
+        task=task,
+        train_datasets=train_datasets,
+        eval_datasets=eval_datasets,
+        decode_datasets=decode_datasets,
+        input_specs_provider=input_specs_provider,
+    )
     self._record = record
 
   def job_record(self) -> dict[str, Any]:
