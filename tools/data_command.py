@@ -15,6 +15,7 @@ import json
 import pathlib
 import sys
 
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import quiet
 from rich import console as rich_console
 from rich import progress as rich_progress
@@ -27,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--validation_fraction',
-      type=float,
+      type=arguments_of.fraction,
       default=0.0,
       metavar='F',
       help='share of the training images to hold out, chosen by their names',
   )
   parser.add_argument(
       '--images_per_shard',
-      type=int,
+      type=arguments_of.positive_int,
       default=1000,
       metavar='N',
       help='images of a file (default: 1000)',

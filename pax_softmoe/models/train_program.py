@@ -170,12 +170,20 @@ class Executor(executors.DefaultExecutor):
     manager = checkpointer.checkpoint_manager._manager
     manager._options.keep_period = jax_task.train.keep_every_steps
     ending.at_last(checkpointer.wait_until_finished)
-    marks.write('phase', 'reading data')
     super().setup(jax_task, job_log_dir, checkpointer, *args, **kwargs)
     # Pax would hear of a failed save at the next one.
     self._train_program.check_for_errors = manager.check_for_errors
     if jax.process_index() == 0:
       record.write(job_log_dir, self._record)
+
+  def _maybe_create_train_input(
+      self, task: Any, step: int | None, train_input_p: Any
+  ) -> Any:
+    marks.write('phase', 'reading data')
+    made = super()._maybe_create_train_input(task, step, train_input_p)
+    weights = 'making weights' if step is None else f'restoring step {step}'
+    marks.write('phase', weights)
+    return made
 
   def start(self) -> None:
     try:
