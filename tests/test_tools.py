@@ -51,7 +51,7 @@ def test_list_names_every_experiment(capsys):
         (['evaluate', '/nonexistent'], 'holds no job'),
         (['train', 'SoftMoEX', '--job_dir=JOB'], "no experiment 'SoftMoEX'"),
         (['train', 'X', '--set', 'A'], 'expected NAME=VALUE'),
-        (['train', 'X', '--job_dir=/proc/x'], 'cannot write to the job dir'),
+        (['train', 'ViTS16', '--job_dir=/proc/x'], 'cannot write to the job'),
     ],
 )
 def test_bad_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path):

@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+from typing import Any
 
 from pax_softmoe.running import claim
 from pax_softmoe.running import parent
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   # An exit, unlike death by a signal, ends the children too.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
-    code = module.run(parser.parse_args(argv[1:]))
+    code = module.run(_parse(parser, module, argv[1:]))
     sys.stdout.flush()
     return code
   except KeyboardInterrupt:
@@ -88,6 +89,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = type(error).__name__
     more = f'{_TRACEBACK}=1 in the environment shows where'
     return _say(f'{kind}: {text}; {more}' if text else f'{kind}; {more}', 1)
+
+
+def _parse(
+    parser: argparse.ArgumentParser, module: Any, words: list[str]
+) -> argparse.Namespace:
+  """Returns the arguments of a command."""
+  end = len(words)
+  if getattr(module, 'TAKES_PAX_FLAGS', False) and '--' in words:
+    end = words.index('--')
+  arguments = parser.parse_args(words[:end])
+  arguments.pax_flags = words[end + 1 :]
+  return arguments
 
 
 class _Parser(argparse.ArgumentParser):

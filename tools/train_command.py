@@ -10,7 +10,9 @@ the second of them at once. Flags after `--` are given to paxml.main.
 """
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
+import dataclasses
 import json
 import os
 import socket
@@ -27,9 +29,12 @@ from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import child
 from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
-from pax_softmoe.tools import main
 from pax_softmoe.tools import progress
 from rich import console as rich_console
+
+
+# What follows `--` is given as `pax_flags`.
+TAKES_PAX_FLAGS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,20 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--json', action='store_true', help='print the result as JSON'
   )
-  parser.add_argument(
-      'pax_flags',
-      nargs='*',
-      default=[],
-      help='flags of paxml.main, after --',
-  )
 
 
 def run(arguments: argparse.Namespace) -> int:
-  if arguments.pax_flags and not arguments.pax_flags[0].startswith('-'):
-    raise main.UsageError(
-        f'{arguments.pax_flags[0]}: expected flags of paxml.main after --, as'
-        ' softmoe train EXP -- --flag=value'
-    )
   name = arguments.experiment.removeprefix(jobs.EXPERIMENTS + '.')
   settings = jobs.parse_settings(arguments.set)
   if arguments.init_from:
@@ -76,12 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
   out = rich_console.Console(stderr=True)
   started = time.time()
   with progress.shown(out) as show:
-    starting = pax_log.Progress()
-    show(starting)
+    reached = pax_log.Progress()
+    show(reached)
 
-    def say(text):
-      starting.phase = text
-      show(starting)
+    def say(phase):
+      show(dataclasses.replace(reached, phase=phase))
 
     jobs.check_free(job_dir, name, say)
     jobs.make_folder(job_dir)
@@ -94,6 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     log = job_log.JobLog(job_dir / jobs.LOG_NAME)
     reached, code = child.run_pax(flags, log, show)
+    if not code:
+      seconds = round(time.time() - started, 1)
+      picture, problem = _draw_routing(job_dir, say)
   if code:
     reason = reached.error or f'paxml.main ended with code {code}'
     if 'PaxMetadata is not compatible' in reason:
@@ -104,19 +100,20 @@ def run(arguments: argparse.Namespace) -> int:
       where = f'{log.path} is not the whole log: {log.problem}'
     out.print(where, markup=False, soft_wrap=True)
     return code if code > 128 else 1
+  if problem:
+    out.print(f'No routing picture: {problem}', markup=False, soft_wrap=True)
   result = {
       'experiment': name,
       'step': reached.eval_step,
       'examples': reached.eval_examples,
       'accuracy': reached.evaluation.get('accuracy'),
       'loss': reached.evaluation.get('loss'),
-      'seconds': round(time.time() - started, 1),
+      'seconds': seconds,
       'checkpoints': str(job_dir / 'checkpoints'),
       'summaries': str(job_dir / 'summaries'),
       'log': str(log.path),
+      **({} if problem else {'routing': str(picture)}),
   }
-  if picture := _draw_routing(job_dir, out):
-    result['routing'] = str(picture)
   if arguments.json:
     print(json.dumps(result))
   else:
@@ -165,29 +162,47 @@ def _why_checkpoint_does_not_fit(
 
 
 def _draw_routing(
-    job_dir: epath.Path, out: rich_console.Console
-) -> epath.Path | None:
-  """Draws the routing of a finished job; says why if it cannot."""
+    job_dir: epath.Path, say: Callable[[str], None]
+) -> tuple[epath.Path, str | None]:
+  """Draws the routing of a finished job.
+
+  Args:
+    job_dir: its folder.
+    say: called again and again with what is done.
+
+  Returns:
+    The picture, and why it could not be drawn, if so.
+  """
   picture = job_dir / 'routing.png'
-  command = [
-      sys.executable,
-      '-m',
-      'pax_softmoe.tools',
-      'routing',
-      str(job_dir),
-      f'--output={picture}',
-  ]
-  done = subprocess.run(
-      command,
+  drawing = subprocess.Popen(
+      [
+          sys.executable,
+          '-m',
+          'pax_softmoe.tools',
+          'routing',
+          str(job_dir),
+          f'--output={picture}',
+      ],
       env={**jobs.child_environment(), **parent.variables()},
-      capture_output=True,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
       text=True,
   )
-  if done.returncode:
-    lines = done.stderr.strip().splitlines() or ['no reason given']
-    out.print(f'No routing picture: {lines[-1]}', markup=False, soft_wrap=True)
-    return None
-  return picture
+  with drawing:
+    try:
+      while True:
+        try:
+          _, errors = drawing.communicate(timeout=1)
+          break
+        except subprocess.TimeoutExpired:
+          say('drawing the routing')
+    except BaseException:
+      drawing.kill()
+      raise
+  if not drawing.returncode:
+    return picture, None
+  return picture, (errors.strip().splitlines() or ['no reason given'])[-1]
 
 
 def _print(result: dict[str, object]) -> None:

@@ -111,6 +111,8 @@ def reason(error: BaseException) -> str:
   for word in _FULL:
     # TensorStore and TensorFlow have it somewhere in their texts.
     if where := next((line for line in lines if word in line), None):
+      if '/' not in where and _folder():
+        where = _folder()
       return (
           f'{word.lower()}: {where}; earlier checkpoints are whole, and the'
           ' same command goes on from the last one when there is space'
@@ -123,6 +125,14 @@ def reason(error: BaseException) -> str:
     return text
   ours = type(error).__module__.startswith('pax_softmoe')
   return text if ours else f'{kind}: {text}'
+
+
+def _folder() -> str | None:
+  """Returns the folder of the job, if there is one."""
+  found = flags.FLAGS
+  if 'job_log_dir' not in found or not found['job_log_dir'].value:
+    return None
+  return os.fspath(found['job_log_dir'].value)
 
 
 def watch_signals(saved: Callable[[], int | None]) -> None:
