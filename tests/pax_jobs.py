@@ -101,6 +101,17 @@ def wait_for_step(
   raise AssertionError(f'step {step} not reached: {progress}')
 
 
+def wait_for_text(
+    child: subprocess.Popen, log: pathlib.Path, text: str
+) -> None:
+  """Returns when the log of a running job has a text; fails if it ends."""
+  deadline = time.time() + TIMEOUT_SECONDS
+  while text not in log.read_text(errors='replace'):
+    if child.poll() is not None or time.time() > deadline:
+      raise AssertionError(f'{text} is not in the log: {log.read_text()[-3000:]}')
+    time.sleep(0.05)
+
+
 def read_log(log: pathlib.Path) -> pax_log.Progress:
   """Returns what a log says of its job."""
   progress = pax_log.Progress()

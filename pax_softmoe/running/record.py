@@ -15,10 +15,11 @@ from typing import Any
 
 from etils import epath
 import numpy as np
+import pax_softmoe
 from pax_softmoe.running import files
 
 NAME = 'softmoe.json'
-EXPERIMENTS = 'pax_softmoe.experiments'
+EXPERIMENTS = f'{pax_softmoe.__name__}.experiments'
 
 
 class RecordError(ValueError):

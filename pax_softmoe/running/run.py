@@ -4,6 +4,7 @@ Pax asks an experiment to `validate` first; then it writes into the folder, and
 removes what unfinished saves left there.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
@@ -19,6 +20,11 @@ from pax_softmoe.running import claim
 from pax_softmoe.running import ending
 from pax_softmoe.running import marks
 from pax_softmoe.running import record
+
+# See `start`.
+Changed = Callable[
+    [type, Mapping[str, Any], Mapping[str, Any]], list[tuple[str, Any, Any]]
+]
 
 
 class _State:
@@ -56,14 +62,17 @@ def fiddle_flags() -> tuple[str, ...]:
   return tuple(f'--fdl={word}' for word in found)
 
 
-def start(made: Mapping[str, Any]) -> None:
+def start(made: Mapping[str, Any], changed: Changed) -> None:
   """Takes the folder of the job, if this process is to train.
 
   Args:
     made: record of the experiment.
+    changed: tells which settings make another model: of the class of the
+      experiment and the settings of two jobs, returns for each the name and
+      both values.
 
   Raises:
-    RecordError: the folder holds another job.
+    RecordError: the folder holds another job, or checkpoints of another model.
     HeldError: another process trains there.
   """
   folder = job_dir()
@@ -72,7 +81,13 @@ def start(made: Mapping[str, Any]) -> None:
   ending.install()
   old = record.check(folder, made['experiment'])
   if old and reading.steps(folder):
-    _check_model(folder, old, made)
+    cls = record.find(made['experiment'])
+    if found := changed(cls, old['settings'], made['settings']):
+      text = ', '.join(f'{name} {was!r}, not {is_!r}' for name, was, is_ in found)
+      raise record.RecordError(
+          f'the checkpoints in {folder} are of a job with {text}; go on with its'
+          ' settings, or choose another folder'
+      )
   if jax.process_count() == 1:
     # Several have to agree on the step, which they do by Pax' own flags.
     ending.watch_signals(lambda: max(reading.steps(folder), default=None))
@@ -83,25 +98,6 @@ def start(made: Mapping[str, Any]) -> None:
     )
     ending.at_last(_State.held.release)
     marks.write('began', folder)
-
-
-def _check_model(
-    folder: str, old: Mapping[str, Any], made: Mapping[str, Any]
-) -> None:
-  """Raises RecordError if the checkpoints of a job are of another model."""
-  try:
-    from pax_softmoe.experiments import settings
-  except ImportError:
-    return
-  changed = settings.changed_model(
-      record.find(made['experiment']), old['settings'], made['settings']
-  )
-  if changed:
-    text = ', '.join(f'{name} {a!r}, not {b!r}' for name, a, b in changed)
-    raise record.RecordError(
-        f'the job in {folder} has {text}; go on with its settings, or choose'
-        ' another folder'
-    )
 
 
 def finish() -> None:
