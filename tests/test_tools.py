@@ -73,6 +73,7 @@ def test_bad_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path):
         ('train ViTS16 extra', 'unrecognized arguments: extra'),
         ('train ViTS16 extra -- --flag', 'unrecognized arguments: extra'),
         ('train ViTS16 --job_dir=', "'' is not the path of a folder"),
+        ('train ViTS16 --job_dir=nothing://x', 'is not the path of a folder'),
         ('evaluate /j --step=-1', "'-1' is not a whole number of 0 or more"),
         ('routing /j --images 0', "'0' is not a whole number of 1 or more"),
         ('routing /j --images=-3', "'-3' is not a whole number of 1"),

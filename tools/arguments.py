@@ -14,7 +14,7 @@ def _checked(
   def parse(text: str) -> Any:
     try:
       value = kind(text)
-    except ValueError:
+    except (ValueError, KeyError):  # The latter of paths of unknown schemes.
       value = None
     if value is None or not good(value):
       raise argparse.ArgumentTypeError(f'{text!r} is not {what}')

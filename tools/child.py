@@ -15,6 +15,7 @@ from typing import Any
 
 from pax_softmoe.analysis import pax_log
 from pax_softmoe.running import claim
+from pax_softmoe.running import files
 from pax_softmoe.running import parent
 from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
@@ -22,6 +23,7 @@ from pax_softmoe.tools import quiet
 
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16
+_PROGRAM = 'paxml.main'
 
 
 def run_pax(
@@ -45,7 +47,7 @@ def run_pax(
   """
   progress = pax_log.Progress()
   child = subprocess.Popen(
-      [sys.executable, '-m', parent.__name__, 'paxml.main', *flags],
+      [sys.executable, '-m', parent.__name__, _PROGRAM, *flags],
       stdin=subprocess.DEVNULL,
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
@@ -71,8 +73,9 @@ def run_pax(
   code = child.returncode
   if code:
     code, progress.error = _why(progress, code, received, log)
-  if progress.has_begun or not _is_held(log):
-    log.begin()
+  # Without a word of the job, whose folder it is can be told on a disk only.
+  if files.is_remote(log.path) or not _is_held(log):
+    log.begin(is_ours=progress.has_begun)
   log.close()
   return progress, code
 

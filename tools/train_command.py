@@ -76,8 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
     def say(phase):
       show(dataclasses.replace(reached, phase=phase))
 
-    jobs.check_free(job_dir, name, say)
-    jobs.make_folder(job_dir)
+    # What is in a bucket, the job itself checks: here it would take seconds.
+    if not files.is_remote(job_dir):
+      jobs.check_free(job_dir, name, say)
+      jobs.make_folder(job_dir)
     flags = [
         jobs.experiment_flag(name, settings),
         f'--job_log_dir={job_dir}',

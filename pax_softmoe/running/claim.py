@@ -106,7 +106,7 @@ class Claim:
           self._lost(_held(self._path, _read(self._path)))
           return
         self._write()
-      except OSError:
+      except Exception:
         pass  # A full disk, a network that is down: the next time may do.
 
 
