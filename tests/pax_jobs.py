@@ -108,7 +108,9 @@ def wait_for_text(
   deadline = time.time() + TIMEOUT_SECONDS
   while text not in log.read_text(errors='replace'):
     if child.poll() is not None or time.time() > deadline:
-      raise AssertionError(f'{text} is not in the log: {log.read_text()[-3000:]}')
+      raise AssertionError(
+          f'{text} is not in the log: {log.read_text()[-3000:]}'
+      )
     time.sleep(0.05)
 
 

@@ -135,14 +135,18 @@ def test_a_signal_says_what_was_saved(number, name, code):
   )
   assert stopped(number, saved=12, trained='ending.trained(12)') == (
       code,
-      f'stopped by {name} at step 12; its checkpoint is saved; the same command'
-      ' goes on from it',
+      (
+          f'stopped by {name} at step 12; its checkpoint is saved; the same'
+          ' command goes on from it'
+      ),
   )
   # Without a checkpoint of that step, as with --noenable_checkpoint_saving.
   assert stopped(number, saved=10, trained='ending.trained(12)') == (
       code,
-      f'stopped by {name} at step 12; its last checkpoint is that of step 10;'
-      ' the same command goes on from it',
+      (
+          f'stopped by {name} at step 12; its last checkpoint is that of step'
+          ' 10; the same command goes on from it'
+      ),
   )
 
 
@@ -156,8 +160,10 @@ def test_the_second_signal_ends_a_save_that_takes_long():
   )
   assert got == (
       130,
-      'ended at once by SIGINT; its last checkpoint is that of step 10; the'
-      ' same command goes on from it',
+      (
+          'ended at once by SIGINT; its last checkpoint is that of step 10; the'
+          ' same command goes on from it'
+      ),
   )
 
 

@@ -72,21 +72,21 @@ def test_bad_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path):
         ('train', 'arguments are required: experiment; see softmoe train'),
         ('train ViTS16 extra', 'unrecognized arguments: extra'),
         ('train ViTS16 extra -- --flag', 'unrecognized arguments: extra'),
-        ('train ViTS16 --job_dir=', "'' is not the path of a folder"),
+        ('train ViTS16 --job_dir=', "''; give the path of a folder"),
         ('train ViTS16 --job_dir=nothing://x', 'is not the path of a folder'),
-        ('evaluate /j --step=-1', "'-1' is not a whole number of 0 or more"),
-        ('routing /j --images 0', "'0' is not a whole number of 1 or more"),
-        ('routing /j --images=-3', "'-3' is not a whole number of 1"),
-        ('predict /j a.png --top=0', "'0' is not a whole number of 1"),
-        ('fewshot /j --shots=1,0', "'0' is not a whole number of 1 or more"),
-        ('fewshot /j --seed=x', "'x' is not a whole number of 0 or more"),
-        ('tune ViTS16 --images_per_chip=0', "'0' is not a whole number of 1"),
-        ('tune ViTS16 --budget_minutes=-1', "'-1' is not a number greater"),
-        ('bench --rounds=0', "--rounds: '0' is not a whole number of 1"),
-        ('study --steps=0', "--steps: '0' is not a whole number of 1 or more"),
-        ('data /d --output=o --images_per_shard=0', "'0' is not a whole num"),
-        ('data /d --output=o --validation_fraction=1', "'1' is not a number"),
-        ('import x --experiment=E --output=o --noise=nan', "'nan' is not a"),
+        ('evaluate /j --step=-1', "'-1'; give a whole number of 0 or more"),
+        ('routing /j --images 0', "'0'; give a whole number of 1 or more"),
+        ('routing /j --images=-3', "'-3'; give a whole number of 1"),
+        ('predict /j a.png --top=0', "'0'; give a whole number of 1"),
+        ('fewshot /j --shots=1,0', "'0'; give a whole number of 1 or more"),
+        ('fewshot /j --seed=x', "'x'; give a whole number of 0 or more"),
+        ('tune ViTS16 --images_per_chip=0', "'0'; give a whole number of 1"),
+        ('tune ViTS16 --budget_minutes=-1', "'-1'; give a number greater"),
+        ('bench --rounds=0', "--rounds: got '0'; give a whole number"),
+        ('study --steps=0', "--steps: '0'; give a whole number of 1 or more"),
+        ('data /d --output=o --images_per_shard=0', "'0'; give a whole num"),
+        ('data /d --output=o --validation_fraction=1', "'1'; give a number"),
+        ('import x --experiment=E --output=o --noise=nan', "'nan'; give a"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(command, message, capsys):
@@ -111,7 +111,11 @@ def test_what_follows_two_dashes_is_for_pax(monkeypatch, tmp_path):
     'error, code, line',
     [
         (ValueError('set X\nmore'), 1, 'set X'),
-        (FileNotFoundError(2, 'not there', '/x'), 1, "[Errno 2] not there: '/x'"),
+        (
+            FileNotFoundError(2, 'not there', '/x'),
+            1,
+            "[Errno 2] not there: '/x'",
+        ),
         (KeyError('x'), 1, "KeyError: 'x'; SOFTMOE_TRACEBACK=1 in the"),
         (AssertionError(), 1, 'AssertionError; SOFTMOE_TRACEBACK=1 in the'),
         (KeyboardInterrupt(), 130, 'stopped'),
@@ -254,7 +258,10 @@ Traceback (most recent call last):
   File "x.py", line 3, in <module>
 jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: no memory
 """,
-            'jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: no memory',
+            (
+                'jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: no'
+                ' memory'
+            ),
         ),
         (
             """FATAL Flags parsing error:

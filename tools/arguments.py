@@ -17,7 +17,7 @@ def _checked(
     except (ValueError, KeyError):  # The latter of paths of unknown schemes.
       value = None
     if value is None or not good(value):
-      raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
+      raise argparse.ArgumentTypeError(f'got {text!r}; give {what}')
     return value
 
   return parse

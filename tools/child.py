@@ -100,9 +100,7 @@ def _output(child: subprocess.Popen) -> Iterator[tuple[bytes, str]]:
 
 
 @contextlib.contextmanager
-def _forwarding(
-    child: subprocess.Popen, received: list[int]
-) -> Iterator[None]:
+def _forwarding(child: subprocess.Popen, received: list[int]) -> Iterator[None]:
   """In this block, signals go to a child."""
 
   def forward(number, _):

@@ -40,7 +40,9 @@ def shown(out: rich_console.Console) -> Iterator[Show]:
     def show(progress: pax_log.Progress) -> None:
       bar.update(
           task,
-          description=', '.join(filter(None, (_where(progress), progress.phase))),
+          description=', '.join(
+              filter(None, (_where(progress), progress.phase))
+          ),
           completed=progress.step,
           total=progress.total_steps if progress.step else None,
           loss=_loss(progress),
@@ -70,7 +72,10 @@ class _Lines:
     parts = _where(progress), progress.phase, _loss(progress), _rate(progress)
     text = ', '.join(filter(None, parts))
     self._out.print(
-        f'{passed:5.0f} s  {text}', markup=False, soft_wrap=True, highlight=False
+        f'{passed:5.0f} s  {text}',
+        markup=False,
+        soft_wrap=True,
+        highlight=False,
     )
 
 

@@ -32,7 +32,6 @@ from pax_softmoe.tools import jobs
 from pax_softmoe.tools import progress
 from rich import console as rich_console
 
-
 # What follows `--` is given as `pax_flags`.
 TAKES_PAX_FLAGS = True
 

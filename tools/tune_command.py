@@ -43,11 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       ),
   )
   parser.add_argument(
-      '--remat', type=arguments_of.list_of(str), help='remat policies (default: all)'
+      '--remat',
+      type=arguments_of.list_of(str),
+      help='remat policies (default: all)',
   )
   batch = parser.add_mutually_exclusive_group()
   batch.add_argument(
-      '--images_per_chip', type=arguments_of.list_of(arguments_of.positive_int),
+      '--images_per_chip',
+      type=arguments_of.list_of(arguments_of.positive_int),
       help='(default: 16,32,64)',
   )
   batch.add_argument(

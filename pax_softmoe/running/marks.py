@@ -1,7 +1,7 @@
 """Lines by which a job tells its front end, and readers of its log, how it is.
 
-    softmoe: phase: restoring step 400
-    softmoe: ended: stopped by SIGTERM at step 412; its checkpoint is saved; …
+softmoe: phase: restoring step 400
+softmoe: ended: stopped by SIGTERM at step 412; its checkpoint is saved; …
 """
 
 import re

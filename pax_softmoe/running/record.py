@@ -111,7 +111,9 @@ def find(name: str) -> type:
         ' PYTHONPATH'
     ) from error
   if not isinstance(found, type):
-    raise RecordError(f'there is no experiment {cls!r} in {module}; see its name')
+    raise RecordError(
+        f'there is no experiment {cls!r} in {module}; see its name'
+    )
   return found
 
 

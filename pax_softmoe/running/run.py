@@ -83,10 +83,12 @@ def start(made: Mapping[str, Any], changed: Changed) -> None:
   if old and reading.steps(folder):
     cls = record.find(made['experiment'])
     if found := changed(cls, old['settings'], made['settings']):
-      text = ', '.join(f'{name} {was!r}, not {is_!r}' for name, was, is_ in found)
+      text = ', '.join(
+          f'{name} {was!r}, not {is_!r}' for name, was, is_ in found
+      )
       raise record.RecordError(
-          f'the checkpoints in {folder} are of a job with {text}; go on with its'
-          ' settings, or choose another folder'
+          f'the checkpoints in {folder} are of a job with {text}; go on with'
+          ' its settings, or choose another folder'
       )
   if jax.process_count() == 1:
     # Several have to agree on the step, which they do by Pax' own flags.
