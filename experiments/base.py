@@ -1,6 +1,7 @@
 """What all experiments share: settings in, a Pax task and data sets out."""
 
 from collections.abc import Sequence
+import json
 import math
 from typing import Any
 
@@ -21,6 +22,8 @@ from pax_softmoe.experiments import validation
 from pax_softmoe.layers import annotate
 from pax_softmoe.layers import vit
 from pax_softmoe.models import classification
+from pax_softmoe.running import ending
+from pax_softmoe.running import run
 from paxml import base_experiment
 from paxml import parameterized_experiment
 from paxml import partitioning
@@ -35,6 +38,7 @@ LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 NestedMap = py_utils.NestedMap
 
 compat.restore_numpy_names()
+ending.install()
 
 
 class _AnyMesh(base_experiment.BaseExperiment):
@@ -50,7 +54,35 @@ class _Configured(
     long_jobs.LongJob,
     parameterized_experiment.ParameterizedExperiment,
 ):
-  """What `as_config` makes."""
+  """What `as_config` makes.
+
+  `record` is what the folder of its job keeps, as JSON.
+  """
+
+  # The annotations make Fiddle leave the configs as they are.
+  def __init__(
+      self,
+      *,
+      record: str,
+      task: pax_fiddle.Config[tasks_lib.SingleTask],
+      train_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
+      eval_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
+      decode_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
+      input_specs_provider: pax_fiddle.Config[
+          base_input.BaseInputSpecsProvider
+      ],
+  ):
+    super().__init__(
+        task=task,
+        train_datasets=train_datasets,
+        eval_datasets=eval_datasets,
+        decode_datasets=decode_datasets,
+        input_specs_provider=input_specs_provider,
+    )
+    self._record = record
+
+  def job_record(self) -> dict[str, Any]:
+    return json.loads(self._record)
 
 
 class ImageClassification(
@@ -93,9 +125,11 @@ class ImageClassification(
       ValueError: see `with_settings`, or the settings do not fit together.
     """
     experiment = cls.with_settings(**changes)()
-    experiment.validate()
+    with run.only_checking():
+      experiment.validate()
     return pax_fiddle.Config(
         _Configured,
+        record=json.dumps(experiment.job_record()),
         task=experiment.task(),
         train_datasets=experiment.train_datasets(),
         eval_datasets=experiment.eval_datasets(),
@@ -114,7 +148,9 @@ class ImageClassification(
       ValueError: a setting does not exist, or does not take a value.
     """
     settings.check_names(cls, changes)
-    changed = type(cls.__name__, (cls,), {**changes, '__doc__': cls.__doc__})
+    members = {**changes, '__doc__': cls.__doc__}
+    members['_changed_settings'] = {**cls._changed_settings, **changes}
+    changed = type(cls.__name__, (cls,), members)
     changed.__module__ = cls.__module__
     settings.check(changed)
     return changed
@@ -134,6 +170,7 @@ class ImageClassification(
       ValueError: they do not; the message says which to change and how.
     """
     validation.validate(self)
+    super().validate()
 
   # Data.
 

@@ -1,12 +1,15 @@
 """What jobs need that run for days: guards, checkpoints, throughput."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import fiddle as fdl
 from pax_softmoe import optimizers
 from pax_softmoe.analysis import model_size
 from pax_softmoe.experiments import settings
 from pax_softmoe.models import train_program
+from pax_softmoe.running import record
+from pax_softmoe.running import run
 from paxml import base_executor
 from paxml import base_experiment
 from paxml import programs
@@ -17,6 +20,10 @@ from praxis import pax_fiddle
 OptimizerTpl = pax_fiddle.Config[praxis_optimizers.BaseOptimizer]
 
 
+def _changed_model(cls: type, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+  return []  # `settings.changed_model`, once it is there.
+
+
 class LongJob(base_experiment.BaseExperiment):
   """Trains by `train_program`, as the `TrainSettings` of its task say."""
 
@@ -24,7 +31,15 @@ class LongJob(base_experiment.BaseExperiment):
     return [train_program.TrainProgram()]
 
   def executor(self) -> base_executor.BaseExecutor:
-    return train_program.Executor()
+    return train_program.Executor(self.job_record())
+
+  def job_record(self) -> dict[str, Any]:
+    """Returns what the folder of a job keeps of this experiment."""
+    return record.of(type(self), {}, run.fiddle_flags())
+
+  def validate(self) -> None:
+    super().validate()
+    run.start(self.job_record(), _changed_model)
 
 
 class LongJobSettings(LongJob):
@@ -32,6 +47,9 @@ class LongJobSettings(LongJob):
 
   Which checkpoints to keep, guards, accumulated gradients, averaged weights.
   """
+
+  # What `with_settings` changed.
+  _changed_settings: Mapping[str, Any] = {}
 
   SAVE_MAX_TO_KEEP: Annotated[
       settings.Count, 'Newest checkpoints that stay.'
@@ -67,6 +85,9 @@ class LongJobSettings(LongJob):
       ' evaluations are of the average, and it is what is taken from a'
       ' checkpoint: by INIT_FROM and all commands such as `softmoe export`.',
   ] = 0.0
+
+  def job_record(self) -> dict[str, Any]:
+    return record.of(type(self), self._changed_settings, run.fiddle_flags())
 
   def train_settings(
       self, train: pax_fiddle.Config[tasks_lib.SingleTask.Train]

@@ -32,9 +32,14 @@ TIMEOUT_SECONDS = 600
 
 
 def environment() -> dict[str, str]:
-  """Returns the environment of a child on one CPU device."""
-  changes = {'JAX_PLATFORMS': 'cpu', 'TPU_SKIP_MDS_QUERY': '1'}
-  return {**os.environ, **changes}
+  """Returns the environment of a child on one CPU device, as users have it.
+
+  Where JAX_PLATFORMS is set, JAX looks for no TPU, and what that does to the
+  end of a process cannot be seen.
+  """
+  found = {**os.environ, 'TPU_SKIP_MDS_QUERY': '1'}
+  found.pop('JAX_PLATFORMS', None)
+  return found
 
 
 def as_config(name: str, **settings: object) -> str:
@@ -94,6 +99,19 @@ def wait_for_step(
       raise AssertionError(f'ended early: {progress.error}')
     time.sleep(0.05)
   raise AssertionError(f'step {step} not reached: {progress}')
+
+
+def wait_for_text(
+    child: subprocess.Popen, log: pathlib.Path, text: str
+) -> None:
+  """Returns when the log of a running job has a text; fails if it ends."""
+  deadline = time.time() + TIMEOUT_SECONDS
+  while text not in log.read_text(errors='replace'):
+    if child.poll() is not None or time.time() > deadline:
+      raise AssertionError(
+          f'{text} is not in the log: {log.read_text()[-3000:]}'
+      )
+    time.sleep(0.05)
 
 
 def read_log(log: pathlib.Path) -> pax_log.Progress:

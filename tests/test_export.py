@@ -144,9 +144,9 @@ def test_images_that_compete_are_exported_by_group(tmp_path):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['predict', 'JOB', 'a.png', '--top=0'], '--top=0: give 1 or more'),
-        (['fewshot', 'JOB', '--shots=1,x'], "'x' is no number of images"),
-        (['fewshot', 'JOB', '--shots=0'], "'0' is no number of images"),
+        (['predict', 'JOB', 'a.png', '--top=0'], "got '0'; give a whole number"),
+        (['fewshot', 'JOB', '--shots=1,x'], "got 'x'; give a whole number"),
+        (['fewshot', 'JOB', '--shots=0'], "got '0'; give a whole number"),
     ],
 )
 def test_bad_usage_is_one_line_and_code_2(arguments, message, job, capsys):

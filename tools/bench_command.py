@@ -23,10 +23,10 @@ import contextlib
 import os
 from typing import Any
 
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
-from pax_softmoe.tools import main
 from pax_softmoe.tools import quiet
 from pax_softmoe.tools import tables
 
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   for name, (default, what) in _SHAPE.items():
     parser.add_argument(
         f'--{name}',
-        type=int,
+        type=arguments_of.positive_int,
         default=default,
         help=f'{name} {what} (default: {default})',
     )
@@ -58,15 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       help='what to measure (default: layer model)',
   )
   parser.add_argument(
-      '--rounds', type=int, default=15, help='turns of each (default: 15)'
+      '--rounds',
+      type=arguments_of.positive_int,
+      default=15,
+      help='turns of each (default: 15)',
   )
   parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def run(arguments: argparse.Namespace) -> int:
-  for name in (*_SHAPE, 'rounds'):
-    if getattr(arguments, name) < 1:
-      raise main.UsageError(f'--{name}: give 1 or more')
   shape = {name: getattr(arguments, name) for name in _SHAPE}
   parts = [part for part in arguments.parts if part != 'plain']
   result = {'shape': shape, 'rounds': arguments.rounds}

@@ -1,77 +1,158 @@
 """Child processes: Pax jobs that are watched, and functions that measure."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import importlib
 import json
-import pathlib
+import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 from pax_softmoe.analysis import pax_log
+from pax_softmoe.running import claim
+from pax_softmoe.running import files
+from pax_softmoe.running import parent
+from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import quiet
 
 _POLL_SECONDS = 0.2
+_CHUNK = 1 << 16
+_PROGRAM = 'paxml.main'
 
 
 def run_pax(
     flags: Sequence[str],
-    log: pathlib.Path,
+    log: job_log.JobLog,
     show: Callable[[pax_log.Progress], None],
 ) -> tuple[pax_log.Progress, int]:
-  """Runs paxml.main with its output in a file, and shows how far it is.
+  """Runs paxml.main, keeps its output in a log, and shows how far it is.
+
+  SIGINT (Ctrl-C), SIGTERM and SIGHUP are for the child: it saves and ends; the
+  second ends it at once.
 
   Args:
     flags: of paxml.main.
-    log: the file; output is added at its end.
-    show: called again and again with what the log says by then.
+    log: of the job; closed in the end.
+    show: called again and again with what the output says by then.
 
   Returns:
-    What the log says in the end, and the exit code.
-
-  Raises:
-    KeyboardInterrupt: the user stopped it, and Pax has ended.
+    What the output says in the end, with the reason as `error` if the job did
+    not reach its end, and the exit code: above 128 if a signal stopped it.
   """
   progress = pax_log.Progress()
-  with log.open('ab') as sink, log.open() as lines:
-    lines.seek(0, 2)
-    child = subprocess.Popen(
-        [sys.executable, '-m', 'paxml.main', *flags],
-        stdout=sink,
-        stderr=subprocess.STDOUT,
-        env=jobs.child_environment(),
-    )
-    try:
-      running = True
-      while running:
-        running = child.poll() is None
-        _read(lines, progress)
-        show(progress)
-        time.sleep(_POLL_SECONDS if running else 0)
-    except KeyboardInterrupt:
-      child.send_signal(signal.SIGINT)
+  child = subprocess.Popen(
+      [sys.executable, '-m', parent.__name__, _PROGRAM, *flags],
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      env={**jobs.child_environment(), **parent.variables(log.local)},
+      # Ctrl-C reaches a whole group of processes, and should reach it once.
+      start_new_session=True,
+  )
+  received = []
+  try:
+    with _forwarding(child, received):
+      for data, line in _output(child):
+        if data:
+          log.write(data)
+          progress.read(line)
+          if progress.has_begun:
+            log.begin()
+        else:
+          show(progress)
+  finally:
+    if child.poll() is None:
+      child.terminate()
       child.wait()
-      raise
-    finally:
-      if child.poll() is None:
-        child.terminate()
-        child.wait()
-  return progress, child.returncode
+  code = child.returncode
+  if code:
+    code, progress.error = _why(progress, code, received, log)
+  # Without a word of the job, whose folder it is can be told on a disk only.
+  if files.is_remote(log.path) or not _is_held(log):
+    log.begin(is_ours=progress.has_begun)
+  log.close()
+  return progress, code
 
 
-def _read(lines: Any, progress: pax_log.Progress) -> None:
-  """Takes in all whole lines that the log has got."""
-  while True:
-    start = lines.tell()
-    line = lines.readline()
-    if not line.endswith('\n'):
-      lines.seek(start)
-      return
-    progress.read(line)
+def _output(child: subprocess.Popen) -> Iterator[tuple[bytes, str]]:
+  """Yields what a child writes, by lines; nothing in a pause."""
+  pipe = child.stdout
+  os.set_blocking(pipe.fileno(), False)
+  rest = b''
+  running = True
+  yield b'', ''
+  while running:
+    running = child.poll() is None
+    select.select([pipe], [], [], _POLL_SECONDS if running else 0)
+    while data := pipe.read(_CHUNK):
+      *lines, rest = (rest + data).split(b'\n')
+      for line in lines:
+        yield line + b'\n', line.decode(errors='replace')
+    yield b'', ''
+  if rest:
+    yield rest, rest.decode(errors='replace')
+
+
+@contextlib.contextmanager
+def _forwarding(child: subprocess.Popen, received: list[int]) -> Iterator[None]:
+  """In this block, signals go to a child."""
+
+  def forward(number, _):
+    received.append(number)
+    # Who asks a third time wants no answer.
+    child.send_signal(number if len(received) < 3 else signal.SIGKILL)
+
+  before = {}
+  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # What is started by nohup outlives its terminal.
+    if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+      before[number] = signal.signal(number, forward)
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def _why(
+    progress: pax_log.Progress,
+    code: int,
+    received: list[int],
+    log: job_log.JobLog,
+) -> tuple[int, str]:
+  """Returns exit code and reason of a job that did not reach its end."""
+  if received and (code < 0 or not progress.error):
+    code = 128 + received[0]
+    if progress.error is None:
+      name = signal.Signals(received[0]).name
+      saved = 'the last checkpoint, if there is one, is whole'
+      if not progress.has_begun:
+        saved = 'nothing was saved'
+      return code, f'stopped by {name}; {saved}'
+  if progress.error:
+    return code, progress.error
+  if code == -signal.SIGKILL:
+    return code, 'paxml.main was killed, by the system if memory ran out'
+  if code < 0:
+    name = signal.Signals(-code).name
+    return code, f'paxml.main crashed ({name}); the log has its stack'
+  found = pax_log.last_error(log.last_lines())
+  return code, found or f'paxml.main ended with code {code}'
+
+
+def _is_held(log: job_log.JobLog) -> bool:
+  """Returns whether the folder of a log is another job's."""
+  try:
+    claim.check(log.path.parent)
+  except claim.HeldError:
+    return True
+  return False
 
 
 def call(function: str, **arguments: Any) -> Any:
@@ -91,7 +172,7 @@ def call(function: str, **arguments: Any) -> Any:
   done = subprocess.run(
       [sys.executable, '-m', __name__, function, json.dumps(arguments)],
       stdout=subprocess.PIPE,
-      env=jobs.child_environment(),
+      env={**jobs.child_environment(), **parent.variables()},
       text=True,
   )
   if done.returncode or not done.stdout:
@@ -120,7 +201,7 @@ class Turns:
         [sys.executable, '-m', __name__, function, json.dumps(arguments), '+'],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        env={**environment, **parent.variables()},
         text=True,
     )
 
@@ -171,6 +252,7 @@ def _answer(function: str, arguments: str) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
+  parent.watch()
   if sys.argv[3:]:
     _take_turns(*sys.argv[1:3])
   else:

@@ -16,6 +16,7 @@ import pathlib
 import shlex
 import sys
 
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import quiet
 from rich import console as rich_console
@@ -31,14 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--validation_fraction',
-      type=float,
+      type=arguments_of.fraction,
       default=0.0,
       metavar='F',
       help='share of the training images to hold out, chosen by their names',
   )
   parser.add_argument(
       '--images_per_shard',
-      type=int,
+      type=arguments_of.positive_int,
       default=1000,
       metavar='N',
       help='images of a file (default: 1000)',

@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   experiment = jobs.experiment_of(arguments)
   output = arguments.output
+  if output.exists() and not output.is_dir():
+    raise main.UsageError(f'{output} is a file; choose another --output')
   if output.exists() and any(output.iterdir()):
     raise main.UsageError(f'{output} is not empty; choose another --output')
   # Imported after the arguments are known to be good; they take seconds.

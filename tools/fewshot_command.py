@@ -13,9 +13,9 @@ FEWSHOT_DATA does the same at every evaluation.
 
 import argparse
 
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
-from pax_softmoe.tools import main
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,19 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--shots',
-      default='1,5,10,25',
+      type=arguments_of.list_of(arguments_of.positive_int),
+      default=[1, 5, 10, 25],
       help='training images of each class (default: 1,5,10,25)',
   )
   parser.add_argument(
       '--seed',
-      type=int,
+      type=arguments_of.natural,
       help="which images those are (default: the job's SEED)",
   )
   parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def run(arguments: argparse.Namespace) -> int:
-  shots = tuple(_positive(word) for word in arguments.shots.split(','))
+  shots = tuple(arguments.shots)
   experiment = jobs.experiment_of(arguments)
   # Imported after the arguments are known to be good; they take seconds.
   from pax_softmoe.analysis import fewshot
@@ -82,11 +83,3 @@ def run(arguments: argparse.Namespace) -> int:
       f'{"penalty":{width}}', *(f'{result.penalties[k]:>9.3g}' for k in shots)
   )
   return 0
-
-
-def _positive(word: str) -> int:
-  if not word.isdecimal() or not int(word):
-    raise main.UsageError(
-        f'--shots: {word!r} is no number of images; give such as 1,5,10,25'
-    )
-  return int(word)

@@ -11,6 +11,7 @@ from the result with `softmoe train EXP --init_from=DIR`.
 import argparse
 
 from etils import epath
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--noise',
-      type=float,
+      type=arguments_of.no_less_than_0,
       default=0.0,
       help=(
           "with --upcycle: standard deviation of noise on each expert's"
@@ -44,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       '--drop_cls', action='store_true', help='do not take the class token'
   )
   parser.add_argument(
-      '--seed', type=int, default=0, help='of noise and fresh weights'
+      '--seed',
+      type=arguments_of.natural,
+      default=0,
+      help='of noise and fresh weights',
   )
   parser.add_argument('--json', action='store_true', help='print JSON')
 

@@ -1,26 +1,31 @@
 """Jobs on disk: which experiment they ran, and their child processes."""
 
 import ast
+from collections.abc import Callable
 from collections.abc import Sequence
 import hashlib
 import importlib
 from importlib import metadata
 import importlib.util
-import json
 import os
 import pathlib
 import platform
 import re
+import sys
 from typing import Any
 
 from etils import epath
 import pax_softmoe
+from pax_softmoe.running import claim
+from pax_softmoe.running import files
+from pax_softmoe.running import record as record_file
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import main
 from pax_softmoe.tools import quiet
 
-EXPERIMENTS = 'pax_softmoe.experiments'
+EXPERIMENTS = record_file.EXPERIMENTS
 LOG_NAME = 'pax.log'
-RECORD_NAME = 'softmoe.json'
+RECORD_NAME = record_file.NAME
 
 # glibc gives large blocks back to the system when they are freed, and Linux
 # then zeroes each page of the next one: a quarter of a small job's CPU time.
@@ -101,33 +106,62 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 def experiment_flag(name: str, settings: dict[str, Any]) -> str:
   """Returns the flag of paxml.main that runs an experiment with settings."""
+  path = name if '.' in name else f'{EXPERIMENTS}.{name}'
   if not settings:
-    return f'--exp={EXPERIMENTS}.{name}'
+    return f'--exp={path}'
   arguments = ', '.join(f'{k}={v!r}' for k, v in settings.items())
-  return f'--fdl=config:{EXPERIMENTS}.{name}.as_config({arguments})'
+  return f'--fdl=config:{path}.as_config({arguments})'
 
 
-def make_folder(job_dir: pathlib.Path) -> None:
+def make_folder(job_dir: os.PathLike) -> None:
   """Makes the folder of a job; raises UsageError if nothing can be put there."""
+  job_dir = epath.Path(job_dir)
+  probe = job_dir / f'.writable_{os.getpid()}'
   try:
     job_dir.mkdir(parents=True, exist_ok=True)
-    probe = job_dir / '.writable'
-    probe.touch()
+    probe.write_text('')
     probe.unlink()
-  except OSError as error:
+  except Exception as error:
+    # TensorFlow has errors of its own for buckets.
+    if not isinstance(error, OSError) and not files.is_remote(job_dir):
+      raise
+    reason = getattr(error, 'strerror', None) or str(error).partition('\n')[0]
     raise main.UsageError(
-        f'cannot write to the job directory {job_dir}: {error.strerror}; choose'
-        ' another with --job_dir'
+        f'cannot write to the job directory {job_dir}: {reason}; choose another'
+        ' with --job_dir'
     ) from error
 
 
-def record(
-    job_dir: pathlib.Path, name: str, settings: dict[str, Any], **more: Any
+def check_free(
+    job_dir: os.PathLike,
+    name: str,
+    say: Callable[[str], Any] = lambda _: None,
 ) -> None:
-  """Keeps with the job what it ran.
+  """Checks that an experiment may train in a folder; changes nothing.
 
   Args:
-    job_dir: its folder.
+    job_dir: the folder.
+    name: of the experiment.
+    say: called with what is waited for.
+
+  Raises:
+    UsageError: the folder holds something else.
+    HeldError: another process of this machine trains there.
+  """
+  try:
+    record_file.check(job_dir, name)
+  except record_file.RecordError as error:
+    raise main.UsageError(str(error)) from error
+  claim.check(job_dir, say)
+
+
+def record(
+    job_dir: os.PathLike, name: str, settings: dict[str, Any], **more: Any
+) -> None:
+  """Keeps with weights what they are of, as a job does by itself.
+
+  Args:
+    job_dir: the folder.
     name: of the experiment.
     settings: changed ones.
     **more: what else to write down.
@@ -137,58 +171,44 @@ def record(
       of something else.
   """
   check_name(name)
-  path = job_dir / RECORD_NAME
-  new = {'experiment': name, 'settings': settings, **more}
-  if path.exists():
-    old = json.loads(path.read_text())
-    if 'imported_from' in old:
-      raise main.UsageError(
-          f'{job_dir} holds imported weights; choose another folder with'
-          f' --job_dir, and start from them with --set INIT_FROM={job_dir}'
-      )
-    if old['experiment'] != name:
-      raise main.UsageError(
-          f'{job_dir} holds a job of {old["experiment"]}; choose another folder'
-          f' for {name} with --job_dir'
-      )
-  path.write_text(json.dumps(new, indent=2, default=repr) + '\n')
+  check_free(job_dir, name)
+  made = {'experiment': name, 'settings': settings, **more}
+  record_file.write(job_dir, made)
 
 
-def recorded(job_dir: pathlib.Path) -> tuple[str, dict[str, Any]]:
+def recorded(job_dir: os.PathLike) -> tuple[str, dict[str, Any]]:
   """Returns name and settings of the experiment that a job ran.
-
-  Jobs started by `softmoe train` say so themselves; of those started by
-  `paxml.main --exp`, Pax writes down the class.
 
   Raises:
     UsageError: the folder holds no job, or one that does not say.
   """
-  path = job_dir / RECORD_NAME
-  if path.exists():
-    found = json.loads(path.read_text())
-    return found['experiment'], found['settings']
-  class_file = job_dir / 'experiment_cls_vars.txt'
-  if class_file.exists():
-    pattern = rf'^{re.escape(EXPERIMENTS)}\.(\w+):$'
-    classes = re.findall(pattern, class_file.read_text(), re.MULTILINE)
-    if classes:
-      return classes[-1], {}
-    raise main.UsageError(
-        f'{job_dir} does not say which settings it ran with; name them with'
-        ' --experiment and --set'
-    )
-  raise main.UsageError(f'{job_dir} holds no job; give the folder of one')
+  found = _recorded(job_dir)
+  return found['experiment'], found['settings']
+
+
+def _recorded(job_dir: os.PathLike) -> dict[str, Any]:
+  try:
+    found = record_file.read(job_dir)
+  except record_file.RecordError as error:
+    raise main.UsageError(str(error)) from error
+  if found is None:
+    raise main.UsageError(f'{job_dir} holds no job; give the folder of one')
+  return found
 
 
 def add_job_arguments(parser: Any) -> None:
   """Adds the arguments of commands that read a finished job."""
   # Jobs on TPUs are in buckets.
-  parser.add_argument('job_dir', type=epath.Path, help='folder of a job')
+  parser.add_argument(
+      'job_dir', type=arguments_of.folder, help='folder of a job'
+  )
   parser.add_argument(
       '--experiment', metavar='EXP', help='what the job ran, if it does not say'
   )
   parser.add_argument(
-      '--step', type=int, help='which checkpoint (default: the last)'
+      '--step',
+      type=arguments_of.natural,
+      help='which checkpoint (default: the last)',
   )
   add_setting_argument(parser)
 
@@ -213,14 +233,22 @@ def experiment_of(arguments: Any) -> Any:
   if arguments.experiment:
     name, settings = arguments.experiment, {}
   else:
-    name, settings = recorded(arguments.job_dir)
+    found = _recorded(arguments.job_dir)
+    name, settings = found['experiment'], found['settings']
+    if fdl := found.get('fdl'):
+      print(
+          f'softmoe: the job also ran with {" ".join(fdl)}, which is left out'
+          ' here; if it changes the model, give settings that do so with --set',
+          file=sys.stderr,
+      )
   settings.update(parse_settings(arguments.set))
   return find_experiment(name).with_settings(**settings)()
 
 
 def check_name(name: str) -> None:
   """Raises UsageError if there is no experiment of that name."""
-  if name not in registered():
+  # One of another module is known once that is imported.
+  if '.' not in name and name not in registered():
     raise main.UsageError(
         f'there is no experiment {name!r}; `softmoe list` shows all of them'
     )
@@ -234,7 +262,11 @@ def find_experiment(name: str) -> Any:
   """
   name = name.removeprefix(EXPERIMENTS + '.')
   check_name(name)
-  return getattr(load_experiments(), name)
+  try:
+    with quiet.startup():
+      return record_file.find(name)
+  except record_file.RecordError as error:
+    raise main.UsageError(str(error)) from error
 
 
 def load_experiments() -> Any:

@@ -7,8 +7,13 @@ wait for PaxML, and most need neither TensorFlow nor devices.
 import argparse
 from collections.abc import Sequence
 import importlib
+import os
 import signal
 import sys
+from typing import Any
+
+from pax_softmoe.running import claim
+from pax_softmoe.running import parent
 
 # Name to what it does; each is a module beside this one with `add_arguments`
 # and `run`.
@@ -30,6 +35,8 @@ COMMANDS = {
     'routing': 'draw what each slot of a trained model looks at',
 }
 
+_TRACEBACK = 'SOFTMOE_TRACEBACK'
+
 
 class UsageError(Exception):
   """The command line asks for something that cannot be done as asked."""
@@ -44,8 +51,69 @@ def main(argv: Sequence[str] | None = None) -> int:
   Returns:
     0, 1 if it failed, or 2 if the command line was wrong.
   """
+  parent.watch()
+  argv = sys.argv[1:] if argv is None else list(argv)
+  # Only the name of the command: what follows is the command's own.
+  try:
+    asked = _commands().parse_args(argv[:1])
+  except UsageError as error:
+    return _say(str(error), 2)
+  # Only the command asked for is imported.
+  module = importlib.import_module(f'pax_softmoe.tools.{asked.command}_command')
+  parser = _Parser(
+      prog=f'softmoe {asked.command}',
+      description=module.__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  module.add_arguments(parser)
+  # An exit, unlike death by a signal, ends the children too.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  try:
+    code = module.run(_parse(parser, module, argv[1:]))
+    sys.stdout.flush()
+    return code
+  except KeyboardInterrupt:
+    return _say('stopped', 128 + signal.SIGINT)
+  except BrokenPipeError:
+    # Whoever read the output has seen enough; Python would complain at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
+  except Exception as error:
+    if os.environ.get(_TRACEBACK):
+      raise
+    # Fiddle adds to errors, in further lines, what it was building.
+    text = next(iter(str(error).strip().splitlines()), '')
+    if isinstance(error, UsageError):
+      return _say(text, 2)
+    if isinstance(error, (ValueError, OSError, claim.HeldError)) and text:
+      return _say(text, 1)
+    kind = type(error).__name__
+    more = f'{_TRACEBACK}=1 in the environment shows where'
+    return _say(f'{kind}: {text}; {more}' if text else f'{kind}; {more}', 1)
+
+
+def _parse(
+    parser: argparse.ArgumentParser, module: Any, words: list[str]
+) -> argparse.Namespace:
+  """Returns the arguments of a command."""
+  end = len(words)
+  if getattr(module, 'TAKES_PAX_FLAGS', False) and '--' in words:
+    end = words.index('--')
+  arguments = parser.parse_args(words[:end])
+  arguments.pax_flags = words[end + 1 :]
+  return arguments
+
+
+class _Parser(argparse.ArgumentParser):
+  """Says in one line what is wrong."""
+
+  def error(self, message: str) -> None:
+    raise UsageError(f'{message}; see {self.prog} --help')
+
+
+def _commands() -> argparse.ArgumentParser:
   commands = '\n'.join(f'  {k:10} {v}' for k, v in COMMANDS.items())
-  parser = argparse.ArgumentParser(
+  parser = _Parser(
       prog='softmoe',
       usage='softmoe COMMAND …',
       description='Soft Mixture-of-Experts for PaxML.',
@@ -53,22 +121,13 @@ def main(argv: Sequence[str] | None = None) -> int:
       formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('command', choices=COMMANDS, metavar='COMMAND')
-  parser.add_argument('rest', nargs=argparse.REMAINDER, metavar='…')
-  asked = parser.parse_args(argv)
-  # Only the command asked for is imported.
-  module = importlib.import_module(f'pax_softmoe.tools.{asked.command}_command')
-  parser = argparse.ArgumentParser(
-      prog=f'softmoe {asked.command}',
-      description=module.__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  module.add_arguments(parser)
-  arguments = parser.parse_args(asked.rest)
-  # An exit, unlike death by a signal, ends the children too.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+  return parser
+
+
+def _say(text: str, code: int) -> int:
+  """Prints why a command ends, and returns its exit code."""
   try:
-    return module.run(arguments)
-  except (UsageError, ValueError, OSError) as error:
-    # Fiddle adds to errors, in further lines, what it was building.
-    print(f'softmoe: {str(error).splitlines()[0]}', file=sys.stderr)
-    return 2 if isinstance(error, UsageError) else 1
+    print(f'softmoe: {text}', file=sys.stderr)
+  except OSError:
+    pass  # The terminal is gone.
+  return code

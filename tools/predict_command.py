@@ -7,9 +7,9 @@ softmoe predict runs/SoftMoEFashionMnist *.png --top=3 --json
 import argparse
 
 from etils import epath
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
-from pax_softmoe.tools import main
 
 _BATCH = 64
 
@@ -20,14 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       'images', nargs='+', type=epath.Path, help='PNG, JPEG, GIF, BMP files'
   )
   parser.add_argument(
-      '--top', type=int, default=5, help='how many classes (default: 5)'
+      '--top',
+      type=arguments_of.positive_int,
+      default=5,
+      help='how many classes (default: 5)',
   )
   parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def run(arguments: argparse.Namespace) -> int:
-  if arguments.top < 1:
-    raise main.UsageError(f'--top={arguments.top}: give 1 or more')
   experiment = jobs.experiment_of(arguments)
   # Imported after the arguments are known to be good; they take seconds.
   import numpy as np

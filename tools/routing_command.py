@@ -7,6 +7,7 @@ softmoe routing /tmp/demo --images=6 --output=/tmp/routing.png
 import argparse
 
 from etils import epath
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -15,7 +16,10 @@ from pax_softmoe.tools import main
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   jobs.add_job_arguments(parser)
   parser.add_argument(
-      '--images', type=int, default=3, help='how many images (default: 3)'
+      '--images',
+      type=arguments_of.positive_int,
+      default=3,
+      help='how many images (default: 3)',
   )
   parser.add_argument(
       '--output',

@@ -18,7 +18,9 @@ import time
 from typing import Any
 
 from pax_softmoe.analysis import pax_log
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import child
+from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--steps',
-      type=int,
+      type=arguments_of.positive_int,
       help=(
           "training steps of each run (default: the experiments' own); warm-up,"
           ' decay and cool-down of the learning rate are stretched in'
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--output',
-      type=pathlib.Path,
+      type=arguments_of.folder,
       default=pathlib.Path('runs/study'),
       metavar='DIR',
       help='where all results go (default: runs/study)',
@@ -70,9 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-  if arguments.steps is not None and arguments.steps < 1:
-    raise main.UsageError('--steps: give 1 or more')
-  output = arguments.output.absolute()
+  output = pathlib.Path(arguments.output).absolute()
   jobs.make_folder(output)
   # Imported after the arguments are known to be good; they take seconds.
   jobs.load_experiments()
@@ -171,8 +171,8 @@ def _train(runs: list[Any], out: rich_console.Console) -> str | None:
 def _train_one(one: Any, show: Any) -> str | None:
   """Trains one run; returns what went wrong, or None."""
   jobs.make_folder(one.job_dir)
-  jobs.record(one.job_dir, one.experiment, one.settings)
-  log = one.job_dir / jobs.LOG_NAME
+  jobs.check_free(one.job_dir, one.experiment)
+  log = job_log.JobLog(one.job_dir / jobs.LOG_NAME)
   flags = [
       jobs.experiment_flag(one.experiment, one.settings),
       f'--job_log_dir={one.job_dir}',
@@ -180,5 +180,5 @@ def _train_one(one: Any, show: Any) -> str | None:
   progress, code = child.run_pax(flags, log, show)
   if code or not one.is_trained():
     reason = progress.error or f'paxml.main ended with code {code}'
-    return f'{one.experiment}: {reason}; the whole log is in {log}'
+    return f'{one.experiment}: {reason}; the whole log is in {log.path}'
   return None

@@ -5,32 +5,42 @@
   softmoe train SoftMoEFashionMnistFinetune --init_from=/tmp/demo
 
 Pax' own log goes to JOB_DIR/pax.log. The same command again goes on from the
-last checkpoint in JOB_DIR; SIGTERM ends a job with one. Flags after `--` are
-given to paxml.main.
+last checkpoint in JOB_DIR; Ctrl-C, SIGTERM and SIGHUP end a job with one, and
+the second of them at once. Flags after `--` are given to paxml.main.
 """
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
-import pathlib
+import dataclasses
+import os
 import socket
 import subprocess
 import sys
 import time
 from typing import Any
 
+from etils import epath
 from pax_softmoe.analysis import pax_log
+from pax_softmoe.running import files
+from pax_softmoe.running import parent
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import child
+from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
+from pax_softmoe.tools import progress
 from rich import console as rich_console
-from rich import progress as rich_progress
+
+# What follows `--` is given as `pax_flags`.
+TAKES_PAX_FLAGS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('experiment', help='name, see `softmoe list`')
   parser.add_argument(
       '--job_dir',
-      type=pathlib.Path,
+      type=arguments_of.folder,
       help='where all results go (default: runs/EXPERIMENT)',
   )
   parser.add_argument(
@@ -45,9 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--json', action='store_true', help='print the result as JSON'
   )
-  parser.add_argument(
-      'pax_flags', nargs='*', help='flags of paxml.main, after --'
-  )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,49 +62,59 @@ def run(arguments: argparse.Namespace) -> int:
   settings = jobs.parse_settings(arguments.set)
   if arguments.init_from:
     settings['INIT_FROM'] = arguments.init_from
-  job_dir = arguments.job_dir or pathlib.Path('runs') / name
-  job_dir = job_dir.absolute()
-  jobs.make_folder(job_dir)
-  jobs.record(job_dir, name, settings)
+  jobs.check_name(name)
+  job_dir = arguments.job_dir or epath.Path('runs') / name
+  if not files.is_remote(job_dir):
+    job_dir = epath.Path(os.path.abspath(job_dir))
   out = rich_console.Console(stderr=True)
-  flags = [
-      jobs.experiment_flag(name, settings),
-      f'--job_log_dir={job_dir}',
-      '--eval_on_test',
-      *_asynchronous(arguments.pax_flags),
-      *arguments.pax_flags,
-  ]
-  log = job_dir / jobs.LOG_NAME
   started = time.time()
-  reason = None
-  try:
-    with _bar(out) as bar:
-      task = bar.add_task('starting Pax', total=None, loss='', rate='')
-      show = lambda progress: _show(bar, task, progress)
-      progress, code = child.run_pax(flags, log, show)
-    if code:
-      reason = progress.error or f'paxml.main ended with code {code}'
-      if 'PaxMetadata is not compatible' in reason:
-        reason = _why_checkpoint_does_not_fit(job_dir, name, settings)
-  except KeyboardInterrupt:
-    reason = 'stopped; the same command goes on from the last checkpoint'
-  if reason:
+  with progress.shown(out) as show:
+    reached = pax_log.Progress()
+    show(reached)
+
+    def say(phase):
+      show(dataclasses.replace(reached, phase=phase))
+
+    # What is in a bucket, the job itself checks: here it would take seconds.
+    if not files.is_remote(job_dir):
+      jobs.check_free(job_dir, name, say)
+      jobs.make_folder(job_dir)
+    flags = [
+        jobs.experiment_flag(name, settings),
+        f'--job_log_dir={job_dir}',
+        '--eval_on_test',
+        *_asynchronous(arguments.pax_flags),
+        *arguments.pax_flags,
+    ]
+    log = job_log.JobLog(job_dir / jobs.LOG_NAME)
+    reached, code = child.run_pax(flags, log, show)
+    if not code:
+      seconds = round(time.time() - started, 1)
+      picture, problem = _draw_routing(job_dir, say)
+  if code:
+    reason = reached.error or f'paxml.main ended with code {code}'
+    if 'PaxMetadata is not compatible' in reason:
+      reason = _why_checkpoint_does_not_fit(job_dir, name, settings)
     out.print(f'softmoe train: {reason}', markup=False, soft_wrap=True)
-    out.print(f'The whole log is in {log}', soft_wrap=True)
-    return 1
+    where = f'The whole log is in {log.path}'
+    if log.problem:
+      where = f'{log.path} is not the whole log: {log.problem}'
+    out.print(where, markup=False, soft_wrap=True)
+    return code if code > 128 else 1
+  if problem:
+    out.print(f'No routing picture: {problem}', markup=False, soft_wrap=True)
   result = {
       'experiment': name,
-      'step': progress.eval_step,
-      'examples': progress.eval_examples,
-      'accuracy': progress.evaluation.get('accuracy'),
-      'loss': progress.evaluation.get('loss'),
-      'seconds': round(time.time() - started, 1),
+      'step': reached.eval_step,
+      'examples': reached.eval_examples,
+      'accuracy': reached.evaluation.get('accuracy'),
+      'loss': reached.evaluation.get('loss'),
+      'seconds': seconds,
       'checkpoints': str(job_dir / 'checkpoints'),
       'summaries': str(job_dir / 'summaries'),
-      'log': str(log),
+      'log': str(log.path),
+      **({} if problem else {'routing': str(picture)}),
   }
-  if picture := _draw_routing(job_dir, out):
-    result['routing'] = str(picture)
   if arguments.json:
     json_output.show(result)
   else:
@@ -131,7 +148,7 @@ def _asynchronous(pax_flags: Sequence[str]) -> list[str]:
 
 
 def _why_checkpoint_does_not_fit(
-    job_dir: pathlib.Path, name: str, settings: dict[str, Any]
+    job_dir: epath.Path, name: str, settings: dict[str, Any]
 ) -> str:
   """Returns in one line what Pax says with both train states in full."""
   # Takes seconds: it loads PaxML.
@@ -145,65 +162,48 @@ def _why_checkpoint_does_not_fit(
   return f'the optimizer of the checkpoint in {job_dir} is another'
 
 
-def _bar(out: rich_console.Console) -> rich_progress.Progress:
-  return rich_progress.Progress(
-      rich_progress.TextColumn('{task.description}'),
-      rich_progress.BarColumn(bar_width=24),
-      rich_progress.TextColumn('{task.fields[loss]}'),
-      rich_progress.TextColumn('{task.fields[rate]}'),
-      console=out,
-  )
-
-
-def _show(
-    bar: rich_progress.Progress, task: int, progress: pax_log.Progress
-) -> None:
-  if not progress.step:
-    return
-  total = progress.total_steps
-  fields = {'loss': f'loss {progress.loss:.3f}', 'rate': ''}
-  if progress.accuracy is not None:
-    fields['loss'] += f'  accuracy {progress.accuracy:.1%}'
-  rate = progress.steps_per_second
-  if rate and progress.batch_size and total:
-    left = int((total - progress.step) / rate)
-    fields['rate'] = (
-        f'{rate * progress.batch_size:.0f} images/s '
-        f' {left // 60}:{left % 60:02d} left'
-    )
-  description = f'step {progress.step}/{total}'
-  if 'accuracy' in progress.evaluation:
-    description += f'  test {progress.evaluation["accuracy"]:.1%}'
-  bar.update(
-      task,
-      description=description,
-      completed=progress.step,
-      total=total,
-      **fields,
-  )
-
-
 def _draw_routing(
-    job_dir: pathlib.Path, out: rich_console.Console
-) -> pathlib.Path | None:
-  """Draws the routing of a finished job; says why if it cannot."""
+    job_dir: epath.Path, say: Callable[[str], None]
+) -> tuple[epath.Path, str | None]:
+  """Draws the routing of a finished job.
+
+  Args:
+    job_dir: its folder.
+    say: called again and again with what is done.
+
+  Returns:
+    The picture, and why it could not be drawn, if so.
+  """
   picture = job_dir / 'routing.png'
-  command = [
-      sys.executable,
-      '-m',
-      'pax_softmoe.tools',
-      'routing',
-      str(job_dir),
-      f'--output={picture}',
-  ]
-  done = subprocess.run(
-      command, env=jobs.child_environment(), capture_output=True, text=True
+  drawing = subprocess.Popen(
+      [
+          sys.executable,
+          '-m',
+          'pax_softmoe.tools',
+          'routing',
+          str(job_dir),
+          f'--output={picture}',
+      ],
+      env={**jobs.child_environment(), **parent.variables()},
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
+      text=True,
   )
-  if done.returncode:
-    lines = done.stderr.strip().splitlines() or ['no reason given']
-    out.print(f'No routing picture: {lines[-1]}', markup=False, soft_wrap=True)
-    return None
-  return picture
+  with drawing:
+    try:
+      while True:
+        try:
+          _, errors = drawing.communicate(timeout=1)
+          break
+        except subprocess.TimeoutExpired:
+          say('drawing the routing')
+    except BaseException:
+      drawing.kill()
+      raise
+  if not drawing.returncode:
+    return picture, None
+  return picture, (errors.strip().splitlines() or ['no reason given'])[-1]
 
 
 def _print(result: dict[str, object]) -> None:

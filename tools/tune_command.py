@@ -12,12 +12,12 @@ compiled is kept, so that the same command goes on where it was stopped. What
 """
 
 import argparse
-from collections.abc import Callable
 import json
 import pathlib
 import sys
 from typing import Any
 
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -31,48 +31,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--meshes',
-      type=_list_of(_mesh),
+      type=arguments_of.list_of(_mesh),
       metavar='RxDxExM,…',
       help='sizes of replica, data, expert, mdl in a slice (default: all)',
   )
   parser.add_argument(
       '--presets',
-      type=_list_of(str),
+      type=arguments_of.list_of(str),
       help=(
           'sharding presets, with overrides of single letters as'
           ' fsdp_dense+expert_weights.h=data (default: all)'
       ),
   )
   parser.add_argument(
-      '--remat', type=_list_of(str), help='remat policies (default: all)'
+      '--remat',
+      type=arguments_of.list_of(str),
+      help='remat policies (default: all)',
   )
   batch = parser.add_mutually_exclusive_group()
   batch.add_argument(
-      '--images_per_chip', type=_list_of(int), help='(default: 16,32,64)'
+      '--images_per_chip',
+      type=arguments_of.list_of(arguments_of.positive_int),
+      help='(default: 16,32,64)',
   )
   batch.add_argument(
-      '--global_batch', type=int, help='images of all chips, fixed'
+      '--global_batch',
+      type=arguments_of.positive_int,
+      help='images of all chips, fixed',
   )
   parser.add_argument(
       '--first_moment',
-      type=_list_of(str),
+      type=arguments_of.list_of(str),
       help="float32, bfloat16 or both (default: the experiment's own)",
   )
   parser.add_argument(
       '--finalists',
-      type=int,
+      type=arguments_of.positive_int,
       default=3,
       help='points to compile with full effort (default: 3)',
   )
   parser.add_argument(
       '--budget_minutes',
-      type=float,
+      type=arguments_of.positive_float,
       default=15.0,
       help='when to come to an end (default: 15)',
   )
   parser.add_argument(
       '--workers',
-      type=int,
+      type=arguments_of.positive_int,
       help='how many compile at once (default: by memory)',
   )
   parser.add_argument(
@@ -96,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--explain',
-      type=int,
+      type=arguments_of.positive_int,
       metavar='N',
       help='show where the time of point N of the last sweep goes',
   )
@@ -297,14 +303,6 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise main.UsageError(f'{path} is no result of tune: {error}') from error
   return result
-
-
-def _list_of(one: Callable[[str], Any]) -> Callable[[str], list[Any]]:
-  def parse(text: str) -> list[Any]:
-    return [one(part) for part in text.split(',')]
-
-  parse.__name__ = 'list'
-  return parse
 
 
 def _mesh(text: str) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """A train program for jobs that run for days without anyone looking."""
 
 import collections
+from collections.abc import Mapping
 import dataclasses
-import signal
 import time
 from typing import Any
 
@@ -12,6 +12,10 @@ from jax import numpy as jnp
 import numpy as np
 from pax_softmoe.analysis import tpu
 from pax_softmoe.checkpoints import managing
+from pax_softmoe.running import ending
+from pax_softmoe.running import marks
+from pax_softmoe.running import record
+from pax_softmoe.running import run
 from paxml import executors
 from paxml import programs
 from paxml import tasks_lib
@@ -56,30 +60,28 @@ class TrainProgram(programs.SingleTaskTrainProgram):
   * writes images a second, the share of the time that the host waited for data,
     and model FLOPs utilization (MFU) on devices whose peak is known, to the log
     and to TensorBoard, under `throughput/`;
-  * ends on SIGTERM as after its last step, with a checkpoint, and then leaves
-    the process with code 143. With several processes, which have to agree on the
-    step, that takes Pax' own flags --jax_fully_async_checkpoint and
+  * ends on a signal as after its last step, with a checkpoint, see `ending`.
+    With several processes, which have to agree on the step, that takes SIGTERM
+    and Pax' own flags --jax_fully_async_checkpoint and
     --exit_after_ondemand_checkpoint.
   """
 
   def __init__(self):
     super().__init__()
-    self._stop_asked = False
+    # Raises what went wrong in saving since it was last asked.
+    self.check_for_errors = lambda: None
     self._pending = collections.deque()
     self._skipped = self._skipped_in_a_row = 0
     self._waited = 0.0
 
   def setup(self, *args: Any, **kwargs: Any) -> None:
     super().setup(*args, **kwargs)
-    if jax.process_count() == 1:
-      signal.signal(signal.SIGTERM, self._ask_to_stop)
-
-  def _ask_to_stop(self, *unused_args: Any) -> None:
-    self._stop_asked = True
+    ending.at_last(self._exitstack.close)
 
   def should_run(self, state: Any, step: int) -> bool:
-    if self._stop_asked:
-      logging.info('[PAX STATUS]: SIGTERM, ending at step %d', step)
+    self.check_for_errors()
+    if ending.is_stopping():
+      logging.info('[PAX STATUS]: ending at step %d', step)
       return False
     return super().should_run(state, step)
 
@@ -87,15 +89,15 @@ class TrainProgram(programs.SingleTaskTrainProgram):
     while self._pending:
       self._count_skipped()
     super().shutdown()
-    if self._stop_asked:
-      raise SystemExit(128 + signal.SIGTERM)
 
   def train_step(self, step: int, state: Any, *args: Any, **kwargs: Any) -> Any:
     if step == self._initial_step and jax.default_backend() == 'cpu':
       # What was restored may lie in memory that is not JAX' own, which a step
       # from the compilation cache overwrites and frees (seen with jax 0.5.3).
       state = jax.tree_util.tree_map(jnp.copy, state)
+      marks.write('phase', 'compiling, first step')
     made = super().train_step(step, state, *args, **kwargs)
+    ending.trained(step + 1)
     for name, value in made[2].summary_tensors.items():
       if name.startswith(_VALID):
         self._pending.append((step, value))
@@ -150,11 +152,19 @@ class TrainProgram(programs.SingleTaskTrainProgram):
 
 
 class Executor(executors.DefaultExecutor):
-  """Pax' executor, which also keeps every checkpoint of certain steps.
+  """Pax' executor, which also
 
-  Pax keeps some by the time that has passed, not by steps. See `managing` for
-  what is checked of checkpoints.
+  * keeps every checkpoint of certain steps, where Pax keeps some by the time
+    that has passed;
+  * has checkpoints checked, see `managing`;
+  * writes down what the job runs, once that is known to fit its checkpoint;
+  * leaves the process if the job fails or is stopped, see `ending`.
   """
+
+  def __init__(self, made: Mapping[str, Any]):
+    """Takes the record of the experiment, see `record`."""
+    super().__init__()
+    self._record = made
 
   def setup(
       self,
@@ -174,8 +184,35 @@ class Executor(executors.DefaultExecutor):
       )
     manager.verify = train.verify_checkpoints
     # Pax does not pass this option of orbax on.
-    manager._manager._options.keep_period = train.keep_every_steps
+    orbax = manager._manager
+    orbax._options.keep_period = train.keep_every_steps
+    ending.at_last(checkpointer.wait_until_finished)
     super().setup(jax_task, job_log_dir, checkpointer, *args, **kwargs)
+    # Pax would hear of a failed save at the next one.
+    self._train_program.check_for_errors = orbax.check_for_errors
+    if jax.process_index() == 0:
+      record.write(job_log_dir, self._record)
+
+  def _maybe_create_train_input(
+      self, task: Any, step: int | None, train_input_p: Any
+  ) -> Any:
+    marks.write('phase', 'reading data')
+    made = super()._maybe_create_train_input(task, step, train_input_p)
+    weights = 'making weights' if step is None else f'restoring step {step}'
+    marks.write('phase', weights)
+    return made
+
+  def start(self) -> None:
+    try:
+      super().start()
+    except SystemExit as ended:
+      # Pax' own end, of several processes that have saved. All wait for each
+      # other: one that misses the first would abort.
+      if jax.process_count() > 1:
+        ending.at_last(jax.distributed.shutdown)
+      ending.leave(ended.code or 0, 'saved because it was asked to end')
+    ending.leave_if_stopping()
+    run.finish()
 
 
 def utilization(

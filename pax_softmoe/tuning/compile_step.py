@@ -22,6 +22,8 @@ import sys
 import time
 from typing import Any
 
+from pax_softmoe.running import parent
+
 EFFORTS = ('low', 'full')
 # How many layers, lines and collectives a result keeps.
 _TOP = 12
@@ -62,7 +64,7 @@ def in_child(
         stdout=sink,
         stderr=sink,
         text=True,
-        env=_environment(request),
+        env={**_environment(request), **parent.variables()},
     )
     try:
       child.communicate(json.dumps(request), timeout=timeout)
@@ -281,4 +283,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
+  parent.watch()
   main()

@@ -1,0 +1,1 @@
+"""What surrounds the work of a process: who writes, what it ran, how it ends."""

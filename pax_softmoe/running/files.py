@@ -1,0 +1,37 @@
+"""Small files that are whole or not there, on disks and in buckets."""
+
+import os
+
+from etils import epath
+
+
+def is_remote(path: os.PathLike | str) -> bool:
+  """Returns whether a path is a URL, as gs://bucket/folder."""
+  return '://' in os.fspath(path)
+
+
+def read(path: epath.Path) -> str | None:
+  """Returns the text of a file; None if there is none."""
+  try:
+    return path.read_text()
+  except FileNotFoundError:
+    return None
+
+
+def write_whole(path: epath.Path, text: str) -> None:
+  """Writes a file so that others read the old text or the new, no part of it.
+
+  A bucket does so by itself. On a full disk the old text stays.
+  """
+  if is_remote(path):
+    path.write_text(text)
+    return
+  new = f'{os.fspath(path)}.{os.getpid()}.new'
+  try:
+    with open(new, 'w') as sink:
+      sink.write(text)
+    os.replace(new, path)
+  except OSError:
+    if os.path.exists(new):
+      os.unlink(new)
+    raise
