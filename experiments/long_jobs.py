@@ -1,7 +1,8 @@
 """What jobs need that run for days: guards, checkpoints, throughput."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
+from typing import Any
 
 import fiddle as fdl
 from pax_softmoe import optimizers

@@ -288,9 +288,8 @@ def _archive_problems(path: epath.Path) -> list[str]:
 def _undecodable(folder: epath.Path) -> list[str]:
   """Returns arrays that cannot be read to their end."""
   # Most checkpoints need no reading, and this takes a second.
-  import tensorstore
-
   from pax_softmoe import compat
+  import tensorstore
 
   found = []
   for path in sorted((folder / 'state').iterdir()):
