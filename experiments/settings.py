@@ -49,7 +49,10 @@ def _dtype(value: Any) -> str:
   name = value if isinstance(value, str) else None
   # NumPy would make a dtype of None and numbers too.
   if isinstance(value, (type, np.dtype)):
-    name = np.dtype(value).name
+    try:
+      name = np.dtype(value).name
+    except TypeError:
+      name = None
   if name not in ('float32', 'bfloat16'):
     raise ValueError(f'no {value!r}; use float32 or bfloat16')
   return name

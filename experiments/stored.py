@@ -51,14 +51,6 @@ def entries(name: str) -> dict[str, Any]:
   return json.loads(path.read_text()) if path.exists() else {}
 
 
-def all_of(experiment: type) -> dict[str, Any]:
-  """Returns the entries that an experiment takes by slice; see `find`."""
-  by_slice = {}
-  for cls in reversed(experiment.__mro__):
-    by_slice.update(entries(cls.__name__))
-  return by_slice
-
-
 def find(experiment: type, slices: str) -> dict[str, Any]:
   """Returns what is stored for a slice.
 
@@ -71,7 +63,9 @@ def find(experiment: type, slices: str) -> dict[str, Any]:
     ValueError: there is no such slice, or nothing is stored for it.
   """
   tpu.parse_slices(slices)
-  by_slice = all_of(experiment)
+  by_slice = {}
+  for cls in reversed(experiment.__mro__):
+    by_slice.update(entries(cls.__name__))
   if slices not in by_slice:
     name = experiment.__name__
     others = f', only for {", ".join(by_slice)}' if by_slice else ''

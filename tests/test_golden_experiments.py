@@ -66,7 +66,7 @@ def described(name: str) -> dict[str | None, dict[str, Any]]:
   from pax_softmoe.experiments import stored
 
   found = {None: description.describe(cls)}
-  for slices in sorted(stored.all_of(cls)):
+  for slices in sorted(stored.entries(name)):
     given = {'SLICE': slices}
     found[slices] = description.describe(cls.with_settings(**given), given)
   return {k: json.loads(json.dumps(v)) for k, v in found.items()}

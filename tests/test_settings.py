@@ -86,6 +86,7 @@ def _files(monkeypatch):
         ('COMPUTE_DTYPE', 'float8', "'float8' (str)", DTYPE),
         ('COMPUTE_DTYPE', None, 'None', DTYPE),
         ('COMPUTE_DTYPE', float, "<class 'float'> (type)", DTYPE),
+        ('COMPUTE_DTYPE', 'float16', "'float16' (str)", DTYPE),
         ('FIRST_MOMENT_DTYPE', 'foo', "'foo' (str)", f'{DTYPE}, or None'),
         ('NOISE_STDDEV', 10**12, '1000000000000 (int)', f'{NUMBER}, at most'),
         ('NOISE_STDDEV', None, 'None', NUMBER),

@@ -33,6 +33,18 @@ def test_plan_refuses_a_setting_that_nothing_has(tmp_path):
     study.plan([VIT], [0], {'NUM_EXPERTS': 8}, None, tmp_path)
 
 
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        ({'task': 4}, 'none of the experiments has a setting task'),
+        ({'REMAT': 4}, '^ViTFashionMnist: REMAT is 4 .int.; it takes one of'),
+    ],
+)
+def test_plan_refuses_what_experiments_do_not_take(settings, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    study.plan([VIT], [0], settings, None, tmp_path)
+
+
 def test_schedule_is_stretched_with_the_steps():
   # 3,000 steps with 100 of warm-up and 1,500 of cool-down.
   assert study.schedule(VIT, 300) == {

@@ -99,17 +99,18 @@ def _print_settings(settings: Mapping[str, Mapping[str, Any]]) -> None:
   """Prints all settings in groups, with what changed them."""
   table = tables.new()
   for column in ('setting', 'value', 'default', 'set by'):
-    table.add_column(column, overflow='fold')
-  table.add_column('meaning', no_wrap=True, overflow='ellipsis')
+    table.add_column(column, no_wrap=True)
+  # What a line has no room for is cut off.
+  table.add_column('meaning')
   groups = itertools.groupby(settings.items(), lambda item: item[1]['group'])
   for group, rows in groups:
     table.add_row(f'\n{group}')
     for name, row in rows:
       changed = row['set_by'] is not None
       default = _text(row['default']) if changed else ''
-      by, meaning = row['set_by'] or '', row['meaning']
+      by, meaning = row['set_by'] or '', tables.line(row['meaning'])
       table.add_row(f'  {name}', _text(row['value']), default, by, meaning)
-  tables.show(table, 110)
+  tables.show(table, 140)
   print()
 
 

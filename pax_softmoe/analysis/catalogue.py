@@ -2,8 +2,8 @@
 
 Computing it means importing PaxML and TensorFlow, which takes seconds; reading
 it does not. `make golden` writes it to `experiments/catalogue/`: a file for each
-experiment as it is on one device, one for each slice that settings are stored
-for, and one for what all have in common.
+experiment as it is on one device, one for each slice that settings of just that
+experiment are stored for, and one for what all have in common.
 """
 
 from collections.abc import Mapping

@@ -75,17 +75,22 @@ def plan(
     folder: jobs go below it.
 
   Raises:
-    ValueError: no experiment has one of the settings, or steps differ.
+    ValueError: no experiment has one of the settings, one does not take a
+      value, or steps differ.
   """
+  from pax_softmoe.experiments import settings as declarations
+
+  has = {cls: declarations.declared(cls) for cls in experiments}
   for name in settings:
-    if not any(hasattr(cls, name) for cls in experiments):
+    if not any(name in has[cls] for cls in experiments):
       raise ValueError(f'study: none of the experiments has a setting {name}')
   runs = []
   for seed in seeds:
     for cls in experiments:
       changed = schedule(cls, steps) if steps else {}
-      changed.update({k: v for k, v in settings.items() if hasattr(cls, k)})
+      changed.update({k: v for k, v in settings.items() if k in has[cls]})
       changed['SEED'] = seed
+      cls.with_settings(**changed)
       runs.append(
           Run(
               experiment=cls.__name__,
