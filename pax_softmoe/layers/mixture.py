@@ -137,10 +137,17 @@ class MixtureOfExperts(base_layer.BaseLayer):
         ' ExpertsChoiceMoE or FixedRoutingMoE'
     )
 
-  def _router_dtype(self, dtype: Any) -> Any:
-    """Returns what to compute scores in where `dtype` is asked for."""
+  def _score_dtype(self, router_dtype: Any) -> Any:
+    """Returns what to compute scores in where `router_dtype` is asked for."""
     is_double = jnp.dtype(self.fprop_dtype) == jnp.float64
-    return jnp.float64 if is_double else dtype
+    return jnp.float64 if is_double else router_dtype
+
+  def _as_stored(self, name: str) -> JTensor:
+    """Returns a weight that has not gone through `fprop_dtype`, as `theta` does.
+
+    The router reads its weights in full precision whatever the rest does.
+    """
+    return self.get_variable(base_layer.PARAMS, name)
 
   def _shard(self, x: JTensor, letters: str) -> JTensor:
     split = getattr(self.activation_split_dims_mapping, letters)

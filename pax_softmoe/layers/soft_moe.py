@@ -93,7 +93,7 @@ class SoftMoE(mixture.MixtureOfExperts):
           ' router to learn; use FixedRoutingMoE with routing "uniform"'
       )
     d, e, p = self.input_dims, self.num_experts, self.slots_per_expert
-    # The router reads its weights in full precision whatever the rest does.
+    # Pax would round them before the layer reads them.
     full_precision = [
         base_layer.WeightHParamsCollection.DISALLOW_BFLOAT16_CONVERSION
     ]
@@ -122,11 +122,11 @@ class SoftMoE(mixture.MixtureOfExperts):
 
   def _logits(self, inputs: JTensor) -> JTensor:
     """Returns the scores [B, N, E, P] of inputs [B, N, D]."""
-    dtype = self._router_dtype(self.router_dtype)
+    dtype = self._score_dtype(self.router_dtype)
     logits = routing.slot_logits(
         inputs.astype(dtype),
-        self.theta.phi.astype(dtype),
-        self.theta.scale.astype(dtype),
+        self._as_stored('phi').astype(dtype),
+        self._as_stored('scale').astype(dtype),
         normalize=self.normalize,
     )
     if self.noise_stddev and not self.do_eval:

@@ -76,8 +76,7 @@ class SparseMoE(mixture.MixtureOfExperts):
             init=WeightInit.TruncatedGaussian(stddev),
             mesh_shape=self.mesh_shape,
             tensor_split_dims_mapping=self.weight_split_dims_mapping.de,
-            # The router reads its weights in full precision whatever the rest
-            # does.
+            # Pax would round it before the layer reads it.
             collections=[
                 base_layer.WeightHParamsCollection.DISALLOW_BFLOAT16_CONVERSION
             ],
@@ -160,10 +159,9 @@ class SparseMoE(mixture.MixtureOfExperts):
 
   def _logits(self, tokens: JTensor) -> JTensor:
     """Returns the scores [G, M, E] of tokens [G, M, D], without noise."""
-    dtype = self._router_dtype(self.router_dtype)
-    logits = jnp.einsum(
-        'bnd,de->bne', tokens.astype(dtype), self.theta.gate.astype(dtype)
-    )
+    dtype = self._score_dtype(self.router_dtype)
+    gate = self._as_stored('gate').astype(dtype)
+    logits = jnp.einsum('bnd,de->bne', tokens.astype(dtype), gate)
     # Scores stay with their tokens, whole: who is chosen depends on all.
     split = self.activation_split_dims_mapping.bnd
     split = None if split is None else (split[0], None, None)

@@ -64,15 +64,24 @@ def test_bfloat16_stays_close_to_official_code():
   assert golden_data.distance(y.astype(jnp.float32), golden['y']) < 1.5e-2
 
 
-def test_router_is_float32_when_all_else_is_bfloat16():
+@pytest.mark.parametrize('half', [jnp.bfloat16, jnp.float16])
+def test_router_is_float32_when_all_else_is_half_as_long(half):
   golden = golden_data.load('soft_2x16x8_n4p4_h16_f32_norm')
-  layer = soft_moe(fprop_dtype=jnp.bfloat16)
-  x = golden['x'].astype(jnp.bfloat16)
+  layer = soft_moe(fprop_dtype=half)
+  x = golden['x'].astype(half)
   _, state = layer.apply(golden_variables(golden), x, mutable=['intermediates'])
   weights = state['intermediates']['combine_weights'][0]
   assert weights.dtype == jnp.float32
   # The only rounding is that of the tokens.
   assert golden_data.distance(weights, golden['combine']) < 2e-3
+  exact = soft_moe()
+  _, state = exact.apply(
+      golden_variables(golden),
+      x.astype(jnp.float32),
+      mutable=['intermediates'],
+  )
+  want = state['intermediates']['combine_weights'][0]
+  np.testing.assert_array_equal(weights, want)
 
 
 def test_starts_as_the_official_code_starts():
