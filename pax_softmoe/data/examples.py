@@ -87,7 +87,7 @@ def hold_out(
     ValueError: there is nothing to take it from, or a validation split already.
   """
   if fraction:
-    if 'validation' in splits or not splits.get('train'):
+    if 'validation' in splits or 'train' not in splits:
       raise ValueError(
           f'{where} has the splits {", ".join(splits)}; leave out'
           ' --validation_fraction'

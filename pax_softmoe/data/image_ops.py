@@ -40,28 +40,23 @@ def normalise(encoded: tf.Tensor) -> tf.Tensor:
   Args:
     encoded: [] string, the bytes of a file; what is no picture becomes ''.
   """
-  head = tf.strings.substr(encoded, 0, _HEAD)
+  # With an end, so that there are bytes where a header has some.
+  head = tf.strings.join([tf.strings.substr(encoded, 0, _HEAD), ' ' * 32])
+  matches = tf.strings.regex_full_match
+  # Bits of a channel, and grey or colour without transparency.
+  kind = tf.strings.substr(head, 24, 2)
+  is_plain_png = (
+      (tf.strings.substr(head, 0, 4) == b'\x89PNG')
+      & ((kind == b'\x08\x00') | (kind == b'\x08\x02'))
+      & ~matches(head, _NOT_PLAIN_PNG)
+  )
 
   def is_plain_jpeg():
     is_cmyk = tf.io.extract_jpeg_shape(encoded)[2] == 4
-    return ~(is_cmyk | tf.strings.regex_full_match(head, _TURNED))
-
-  def is_plain_png():
-    # Bits of a channel, and grey or colour without transparency.
-    kind = tf.strings.substr(encoded, 24, 2)
-    is_plain = (kind == b'\x08\x00') | (kind == b'\x08\x02')
-    return is_plain & ~tf.strings.regex_full_match(head, _NOT_PLAIN_PNG)
+    return ~(is_cmyk | matches(head, _TURNED))
 
   is_plain = tf.cond(
-      tf.io.is_jpeg(encoded),
-      is_plain_jpeg,
-      lambda: tf.cond(
-          # A longer string than substr() may ask for is an error.
-          (tf.strings.length(encoded) > 26)
-          & (tf.strings.substr(encoded, 0, 4) == b'\x89PNG'),
-          is_plain_png,
-          lambda: False,
-      ),
+      tf.io.is_jpeg(encoded), is_plain_jpeg, lambda: is_plain_png
   )
   result = tf.cond(
       is_plain,

@@ -105,11 +105,18 @@ def check(
     })
 
   records = tf.data.TFRecordDataset(file)
+  examples = records.take(limit).map(
+      read, num_parallel_calls=os.cpu_count(), deterministic=True
+  )
+  try:
+    # Much faster than in Python, but it forgets how far it came.
+    examples.reduce(0, lambda count, *_: count + 1)
+    return
+  except tf_errors.ERRORS:
+    pass
   good = 0
   try:
-    for _ in records.take(limit).map(
-        read, num_parallel_calls=os.cpu_count(), deterministic=True
-    ):
+    for _ in examples:
       good += 1
   except tf.errors.DataLossError as error:
     raise ValueError(
