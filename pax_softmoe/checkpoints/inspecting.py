@@ -233,7 +233,7 @@ def array_of(folder: epath.Path, name: str) -> tuple[tuple[int, ...], str]:
     DamageError: its description is missing or damaged.
   """
   spec = _zarray(folder, name)
-  return tuple(spec['shape']), _DTYPES.get(spec['dtype'], spec['dtype'])
+  return tuple(spec['shape']), str(_DTYPES.get(spec['dtype'], spec['dtype']))
 
 
 def _zarray(folder: epath.Path, name: str) -> dict[str, Any]:
@@ -288,9 +288,8 @@ def _archive_problems(path: epath.Path) -> list[str]:
 def _undecodable(folder: epath.Path) -> list[str]:
   """Returns arrays that cannot be read to their end."""
   # Most checkpoints need no reading, and this takes a second.
-  import tensorstore
-
   from pax_softmoe import compat
+  import tensorstore
 
   found = []
   for path in sorted((folder / 'state').iterdir()):
@@ -324,19 +323,19 @@ def damage(folder: os.PathLike, found: list[str]) -> DamageError:
     folder: of the checkpoint.
     found: what is wrong with it, as in `Findings`.
   """
-  folder = epath.Path(folder)
+  damaged = epath.Path(folder)
   what = f'{folder}{": " if found[0].startswith("it ") else "/"}{found[0]}'
   more = len(found) - 1
-  job_dir = folder.parent.parent
+  job_dir = damaged.parent.parent
   if more:
     what += (
         f' (and {more} more file{"s" * (more > 1)}: see'
         f' `softmoe verify {job_dir}`)'
     )
-  removed = [folder]
+  removed = [damaged]
   for step in reversed(steps(job_dir)):
     other = folder_of(job_dir, step)
-    if other == folder:
+    if other == damaged:
       continue
     if not inspect(other).problems:
       names = ' and '.join(map(str, sorted(removed)))

@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 import jax
+from jax._src import distributed
 from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
@@ -129,7 +130,6 @@ class CheckedCheckpointManager(checkpoint_managers.OrbaxCheckpointManager):
     error = inspecting.damage(folder, ['train_input is missing'])
     raise inspecting.DamageError(f'{error}, or {afresh}')
 
-
   def _write_on_commit(self, handler: Any) -> None:
     """Makes a handler of orbax write checksums before it is done.
 
@@ -212,7 +212,7 @@ class _Share:
   def result(self, timeout: int | None = None) -> None:
     """Waits for the files of all processes, and writes the checksums."""
     # Saves that go on beside the steps must not use the accelerators to wait.
-    client = jax._src.distributed.global_state.client
+    client = distributed.global_state.client
     if client is None:
       multihost_utils.sync_global_devices(self._key)
     else:

@@ -83,9 +83,7 @@ def test_a_job_with_another_setting_is_told_which(saved, settings, message):
     'setting', ['EMA_DECAY', 'ACCUMULATE_STEPS', 'FIRST_MOMENT_DTYPE']
 )
 def test_a_job_without_what_was_kept_is_told_so(all_kept, setting):
-  kept = dict(
-      EMA_DECAY=0.9, ACCUMULATE_STEPS=2, FIRST_MOMENT_DTYPE='bfloat16'
-  )
+  kept = dict(EMA_DECAY=0.9, ACCUMULATE_STEPS=2, FIRST_MOMENT_DTYPE='bfloat16')
   del kept[setting]
   with pytest.raises(ValueError, match=f'set {setting} back'):
     comparing.check_state(all_kept, arrays_of(**kept))
