@@ -22,6 +22,7 @@ from pax_softmoe import compat
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import comparing
 from pax_softmoe.checkpoints import inspecting
+from pax_softmoe.checkpoints import structure
 from paxml import checkpoint_managers
 from paxml import checkpoint_paths
 from paxml import checkpoint_types
@@ -185,10 +186,10 @@ def arrays_of(train_state: Any) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _check_state(folder: epath.Path, train_state: Any) -> None:
   """Raises ValueError if a train state is another than that of a checkpoint."""
-  if inspecting.is_ocdbt(folder):
+  if structure.is_ocdbt(folder):
     return
   found = [p.name for p in (folder / 'state').iterdir() if p.is_dir()]
-  read = functools.partial(inspecting.array_of, folder)
+  read = functools.partial(structure.array_of, folder)
   try:
     with futures.ThreadPoolExecutor() as pool:
       have = dict(zip(found, pool.map(read, found)))

@@ -7,6 +7,7 @@ from pax_softmoe.analysis import train_step
 from pax_softmoe.checkpoints import comparing
 from pax_softmoe.checkpoints import inspecting
 from pax_softmoe.checkpoints import managing
+from pax_softmoe.checkpoints import structure
 import pytest
 
 
@@ -114,7 +115,7 @@ def test_what_is_on_disk_is_what_the_job_saved(saved, tmp_path):
   save_job(tmp_path, experiment(NUM_LAYERS=4))
   folder = inspecting.folder_of(tmp_path, 7) / 'state'
   found = {
-      path.name: inspecting.array_of(folder.parent, path.name)
+      path.name: structure.array_of(folder.parent, path.name)
       for path in folder.iterdir()
       if path.is_dir()
   }
