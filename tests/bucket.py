@@ -11,7 +11,7 @@ from unittest import mock
 from etils.epath import backend
 from etils.epath import gpath
 from orbax.checkpoint import type_handlers
-from pax_softmoe.checkpoints import inspecting
+from pax_softmoe.checkpoints import structure
 import tensorflow as tf
 
 NAME = 'gs://bucket'
@@ -51,7 +51,7 @@ def _local(root: pathlib.Path, path: Any) -> Any:
 def at(root: pathlib.Path):
   """Makes gs://bucket be a folder, for etils, TensorStore and TensorFlow."""
   local = functools.partial(_local, root)
-  spec = inspecting.tensorstore_spec
+  spec = structure.tensorstore_spec
 
   def on_paths(function: Callable, at: int) -> Callable:
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -69,7 +69,7 @@ def at(root: pathlib.Path):
       mock.patch.object(gpath, '_GCS_BACKENDS', {remote}),
       mock.patch.object(type_handlers, '_get_kvstore_for_gcs', kvstore),
       mock.patch.object(
-          inspecting, 'tensorstore_spec', lambda path: spec(local(path))
+          structure, 'tensorstore_spec', lambda path: spec(local(path))
       ),
       mock.patch.object(
           tf.saved_model, 'save', on_paths(tf.saved_model.save, 1)

@@ -23,7 +23,9 @@ _MOST = 5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('job_dir', type=epath.Path, help='folder of a job')
-  parser.add_argument('--step', type=int, help='which checkpoint (default: all)')
+  parser.add_argument(
+      '--step', type=int, help='which checkpoint (default: all)'
+  )
   parser.add_argument('--json', action='store_true', help='print JSON')
 
 

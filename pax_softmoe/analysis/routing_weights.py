@@ -105,8 +105,8 @@ def draw(
       y=figure.subplotpars.top + 0.45 / inches_high,
   )
   # Matplotlib knows no buckets.
-  picture, path = io.BytesIO(), epath.Path(path)
-  kind = path.suffix.removeprefix('.') or 'png'
+  picture, output = io.BytesIO(), epath.Path(path)
+  kind = output.suffix.removeprefix('.') or 'png'
   figure.savefig(picture, dpi=160, bbox_inches='tight', format=kind)
-  path.write_bytes(picture.getvalue())
+  output.write_bytes(picture.getvalue())
   plt.close(figure)

@@ -209,9 +209,7 @@ def _check_shape(
   )
 
 
-def setting_of(
-    name: str, have: tuple[int, ...], want: tuple[int, ...]
-) -> str:
+def setting_of(name: str, have: tuple[int, ...], want: tuple[int, ...]) -> str:
   """Returns the setting by which two shapes of an array differ.
 
   Args:

@@ -67,9 +67,9 @@ def share(folder: os.PathLike, index: int, count: int) -> None:
     index: which share.
     count: of shares.
   """
-  folder = epath.Path(folder)
-  entries = _make(folder, files(folder)[index::count])
-  _write(folder / f'checksums.{index}-of-{count}.json', entries)
+  root = epath.Path(folder)
+  entries = _make(root, files(root)[index::count])
+  _write(root / f'checksums.{index}-of-{count}.json', entries)
 
 
 def complete(folder: os.PathLike) -> None:
@@ -79,14 +79,14 @@ def complete(folder: os.PathLike) -> None:
     folder: of the checkpoint, with all of its files; what `share` wrote goes
       into the one file.
   """
-  folder = epath.Path(folder)
-  parts = [path for path in folder.iterdir() if _PART.fullmatch(path.name)]
+  root = epath.Path(folder)
+  parts = [path for path in root.iterdir() if _PART.fullmatch(path.name)]
   known: Entries = {}
   for path in parts:
     known.update(_read(path))
-  names = files(folder)
-  known.update(_make(folder, [name for name in names if name not in known]))
-  _write(folder / NAME, {name: known[name] for name in names})
+  names = files(root)
+  known.update(_make(root, [name for name in names if name not in known]))
+  _write(root / NAME, {name: known[name] for name in names})
   for path in parts:
     path.unlink()
 
@@ -120,7 +120,9 @@ def _read(path: epath.Path) -> Entries:
 
 def _write(path: epath.Path, entries: Entries) -> None:
   # One file a line, for people.
-  lines = ',\n'.join(f'{json.dumps(k)}: {json.dumps(v)}' for k, v in entries.items())
+  lines = ',\n'.join(
+      f'{json.dumps(k)}: {json.dumps(v)}' for k, v in entries.items()
+  )
   path.write_text(f'{{{json.dumps(_KIND)}: {{\n{lines}\n}}}}\n')
 
 

@@ -133,7 +133,9 @@ def check_state(have: Arrays, want: Arrays) -> None:
         ' INIT_FROM, in another folder'
     )
   for part, (what, setting) in _OPTIONAL.items():
-    has, wants = (any(f'.{part}.' in n for n in names) for names in (have, want))
+    has, wants = (
+        any(f'.{part}.' in n for n in names) for names in (have, want)
+    )
     if has != wants:
       sides = ('it has', 'the job has none')
       if wants:

@@ -14,6 +14,7 @@ from typing import Any
 
 from etils import epath
 import jax
+from jax._src import distributed
 from jax.experimental import multihost_utils
 import numpy as np
 import orbax.checkpoint as ocp
@@ -21,6 +22,7 @@ from pax_softmoe import compat
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import comparing
 from pax_softmoe.checkpoints import inspecting
+from pax_softmoe.checkpoints import structure
 from paxml import checkpoint_managers
 from paxml import checkpoint_paths
 from paxml import checkpoint_types
@@ -129,7 +131,6 @@ class CheckedCheckpointManager(checkpoint_managers.OrbaxCheckpointManager):
     error = inspecting.damage(folder, ['train_input is missing'])
     raise inspecting.DamageError(f'{error}, or {afresh}')
 
-
   def _write_on_commit(self, handler: Any) -> None:
     """Makes a handler of orbax write checksums before it is done.
 
@@ -185,10 +186,10 @@ def arrays_of(train_state: Any) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def _check_state(folder: epath.Path, train_state: Any) -> None:
   """Raises ValueError if a train state is another than that of a checkpoint."""
-  if inspecting.is_ocdbt(folder):
+  if structure.is_ocdbt(folder):
     return
   found = [p.name for p in (folder / 'state').iterdir() if p.is_dir()]
-  read = functools.partial(inspecting.array_of, folder)
+  read = functools.partial(structure.array_of, folder)
   try:
     with futures.ThreadPoolExecutor() as pool:
       have = dict(zip(found, pool.map(read, found)))
@@ -212,7 +213,7 @@ class _Share:
   def result(self, timeout: int | None = None) -> None:
     """Waits for the files of all processes, and writes the checksums."""
     # Saves that go on beside the steps must not use the accelerators to wait.
-    client = jax._src.distributed.global_state.client
+    client = distributed.global_state.client
     if client is None:
       multihost_utils.sync_global_devices(self._key)
     else:

@@ -20,6 +20,7 @@ from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import convert
 from pax_softmoe.checkpoints import inspecting
 from pax_softmoe.checkpoints import lazy_array
+from pax_softmoe.checkpoints import structure
 from praxis import py_utils
 import tensorstore
 
@@ -103,10 +104,10 @@ class _Checkpoint:
     # What should be there, whether it is or not.
     if self._entries is not None:
       files |= {name.split('/')[1] for name in self._entries if '/' in name}
-    elif (self._folder / 'metadata').is_dir() and not inspecting.is_ocdbt(
+    elif (self._folder / 'metadata').is_dir() and not structure.is_ocdbt(
         self._folder
     ):
-      files |= set(inspecting.weights_of_metadata(self._folder))
+      files |= set(structure.weights_of_metadata(self._folder))
     weights, averages = (
         {m[1]: m[0] for m in map(pattern.fullmatch, sorted(files)) if m}
         for pattern in (_WEIGHTS, _AVERAGE)
@@ -125,7 +126,7 @@ class _Checkpoint:
   def open(self, name: str) -> lazy_array.LazyArray:
     """Returns one array, of which no numbers are read yet."""
     self._check(f'state/{name}/.zarray')
-    spec = inspecting.tensorstore_spec(self._folder / 'state' / name)
+    spec = structure.tensorstore_spec(self._folder / 'state' / name)
     try:
       array = tensorstore.open(compat.complete_reads(spec), open=True).result()
     except ValueError as error:

@@ -7,6 +7,7 @@ from pax_softmoe.analysis import train_step
 from pax_softmoe.checkpoints import comparing
 from pax_softmoe.checkpoints import inspecting
 from pax_softmoe.checkpoints import managing
+from pax_softmoe.checkpoints import structure
 import pytest
 
 
@@ -83,9 +84,7 @@ def test_a_job_with_another_setting_is_told_which(saved, settings, message):
     'setting', ['EMA_DECAY', 'ACCUMULATE_STEPS', 'FIRST_MOMENT_DTYPE']
 )
 def test_a_job_without_what_was_kept_is_told_so(all_kept, setting):
-  kept = dict(
-      EMA_DECAY=0.9, ACCUMULATE_STEPS=2, FIRST_MOMENT_DTYPE='bfloat16'
-  )
+  kept = dict(EMA_DECAY=0.9, ACCUMULATE_STEPS=2, FIRST_MOMENT_DTYPE='bfloat16')
   del kept[setting]
   with pytest.raises(ValueError, match=f'set {setting} back'):
     comparing.check_state(all_kept, arrays_of(**kept))
@@ -116,7 +115,7 @@ def test_what_is_on_disk_is_what_the_job_saved(saved, tmp_path):
   save_job(tmp_path, experiment(NUM_LAYERS=4))
   folder = inspecting.folder_of(tmp_path, 7) / 'state'
   found = {
-      path.name: inspecting.array_of(folder.parent, path.name)
+      path.name: structure.array_of(folder.parent, path.name)
       for path in folder.iterdir()
       if path.is_dir()
   }

@@ -218,9 +218,7 @@ def test_input_state_of_other_processes(job, steps):
 
 
 @pytest.mark.parametrize('kind', ['experts missing', 'metadata gone'])
-def test_all_newer_folders_that_are_damaged_are_to_be_removed(
-    job, steps, kind
-):
+def test_all_newer_folders_that_are_damaged_are_to_be_removed(job, steps, kind):
   save_job(job, experiment(**SETTINGS), step=11)
   name, damage, _ = DAMAGE[kind]
   last = job / 'checkpoints/checkpoint_00000011'
