@@ -53,9 +53,12 @@ def install() -> None:
 
     def hook(kind, error, trace):
       previous(kind, error, trace)
+      if _folder() is None:
+        return
       if isinstance(error, KeyboardInterrupt):
         leave(128 + signal.SIGINT, f'stopped; {_what_is_saved()}')
-      leave(1, reason(error))
+      else:
+        leave(1, reason(error))
 
     sys.excepthook = hook
 
