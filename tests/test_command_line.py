@@ -30,7 +30,7 @@ import pytest
         ('tune ViTS16 --images_per_chip=0', "'0'; give a whole number of 1"),
         ('tune ViTS16 --budget_minutes=-1', "'-1'; give a number greater"),
         ('bench --rounds=0', "--rounds: got '0'; give a whole number"),
-        ('study --steps=0', "--steps: '0'; give a whole number of 1 or more"),
+        ('study --steps=0', "--steps: got '0'; give a whole number"),
         ('data /d --output=o --images_per_shard=0', "'0'; give a whole num"),
         ('data /d --output=o --validation_fraction=1', "'1'; give a number"),
         ('import x --experiment=E --output=o --noise=nan', "'nan'; give a"),

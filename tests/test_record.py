@@ -135,7 +135,7 @@ def _training(tmp_path, monkeypatch):
   monkeypatch.setattr(run._State, 'held', None)
   monkeypatch.setattr(ending, 'install', lambda: None)
   monkeypatch.setattr(ending, 'watch_signals', lambda saved: None)
-  monkeypatch.setattr(ending._State, 'last', [])
+  monkeypatch.setattr(ending._state, 'last', [])
   monkeypatch.setattr(claim, '_SETTLE_SECONDS', 0.0)
   return tmp_path
 
@@ -145,7 +145,7 @@ def test_validation_takes_the_folder_and_as_config_does_not(training):
   assert not list(training.iterdir())
   pax_fiddle.build(config).validate()
   assert [p.name for p in training.iterdir()] == [claim.NAME]
-  assert ending._State.last
+  assert ending._state.last
   # Once is enough.
   getattr(experiments, NAME)().validate()
   run.finish()
