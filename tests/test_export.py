@@ -144,7 +144,10 @@ def test_images_that_compete_are_exported_by_group(tmp_path):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['predict', 'JOB', 'a.png', '--top=0'], "got '0'; give a whole number"),
+        (
+            ['predict', 'JOB', 'a.png', '--top=0'],
+            "got '0'; give a whole number",
+        ),
         (['fewshot', 'JOB', '--shots=1,x'], "got 'x'; give a whole number"),
         (['fewshot', 'JOB', '--shots=0'], "got '0'; give a whole number"),
     ],

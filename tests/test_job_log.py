@@ -54,7 +54,7 @@ def test_lines_are_held_back_until_the_folder_is_the_jobs(tmp_path):
   log.write(b'second\n')
   assert path.read_text() == 'of the run before\nfirst\nsecond\n'
   log.close()
-  assert log.problem is None
+  assert not log.problem
   assert log.last_lines()[0] == 'first'
 
 
@@ -201,7 +201,8 @@ time.sleep(100)
 def test_without_a_terminal_there_are_lines_but_not_hundreds(monkeypatch):
   now = [0.0]
   monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
-  out = rich_console.Console(file=io.StringIO(), width=200)
+  said = io.StringIO()
+  out = rich_console.Console(file=said, width=200)
   reached = pax_log.Progress()
   with progress.shown(out) as show:
     for _ in range(100):
@@ -214,7 +215,7 @@ def test_without_a_terminal_there_are_lines_but_not_hundreds(monkeypatch):
       now[0] += 0.2
       reached.step = step + 1
       show(reached)
-  lines = out.file.getvalue().splitlines()
+  lines = said.getvalue().splitlines()
   assert lines[0] == '    0 s  loading PaxML and TensorFlow'
   at = [float(line.split(' s ')[0]) for line in lines]
   assert '   20 s  reading data' in lines

@@ -11,6 +11,7 @@ from pax_jobs import run_until
 from pax_jobs import scalars
 from pax_jobs import softmoe
 from pax_jobs import tags
+from pax_softmoe.tools import jobs
 from PIL import Image
 import pytest
 
@@ -100,6 +101,9 @@ def test_killed_and_resumed_equals_uninterrupted(job, tmp_path):
   assert sorted(want) == list(range(1, 31))
   # Bit by bit: both are float32 from the same program.
   assert got == want
+  # What it ran is known, as of a job of `softmoe train`.
+  found = jobs.recorded(tmp_path / 'job')
+  assert found == jobs.recorded(job) == (NAME, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,11 @@ def test_killed_and_resumed_equals_uninterrupted(job, tmp_path):
     ],
 )
 def test_bad_input_gives_one_line(arguments, message, tmp_path):
+  # The record of a good job stays as it is.
+  made = '{"experiment": "SoftMoEFashionMnist", "settings": {}}'
+  (tmp_path / 'softmoe.json').write_text(made)
   done = softmoe(*arguments, f'--job_dir={tmp_path}', check=False)
+  assert (tmp_path / 'softmoe.json').read_text() == made
   assert done.returncode == 1
   (line,) = [l for l in done.stderr.splitlines() if l.startswith('softmoe')]
   assert message in line

@@ -5,9 +5,13 @@ import json
 import jax.numpy as jnp
 import numpy as np
 from pax_softmoe import experiments
+from pax_softmoe.running import claim
+from pax_softmoe.running import ending
 from pax_softmoe.running import record
+from pax_softmoe.running import run
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
+from praxis import pax_fiddle
 import pytest
 
 NAME = 'SoftMoEFashionMnist'
@@ -122,3 +126,88 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch):
     record.write(tmp_path, {'experiment': 'ViTS16', 'settings': {'A': 1}})
   assert (tmp_path / record.NAME).read_bytes() == before
   assert [p.name for p in tmp_path.iterdir()] == [record.NAME]
+
+
+@pytest.fixture(name='training')
+def _training(tmp_path, monkeypatch):
+  """Makes this process one that paxml.main trains in a folder with."""
+  monkeypatch.setattr(run, 'job_dir', lambda: str(tmp_path))
+  monkeypatch.setattr(run._State, 'held', None)
+  monkeypatch.setattr(ending, 'install', lambda: None)
+  monkeypatch.setattr(ending, 'watch_signals', lambda saved: None)
+  monkeypatch.setattr(ending._state, 'last', [])
+  monkeypatch.setattr(claim, '_SETTLE_SECONDS', 0.0)
+  return tmp_path
+
+
+def test_validation_takes_the_folder_and_as_config_does_not(training):
+  config = getattr(experiments, NAME).as_config(NUM_EXPERTS=4)
+  assert not list(training.iterdir())
+  pax_fiddle.build(config).validate()
+  assert [p.name for p in training.iterdir()] == [claim.NAME]
+  assert ending._state.last
+  # Once is enough.
+  getattr(experiments, NAME)().validate()
+  run.finish()
+  assert not list(training.iterdir())
+
+
+def files_of(folder):
+  return {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+def test_a_folder_of_another_job_is_not_touched(training):
+  record.write(training, {'experiment': 'ViTS16', 'settings': {}})
+  before = files_of(training)
+  with pytest.raises(record.RecordError, match='holds a job of ViTS16'):
+    getattr(experiments, NAME)().validate()
+  assert files_of(training) == before
+
+
+def test_a_folder_that_is_in_use_is_not_touched(training):
+  held = claim.Claim(training, lambda why: None)
+  before = set(files_of(training))
+  with pytest.raises(claim.HeldError, match='wait for its end or stop it'):
+    getattr(experiments, NAME)().validate()
+  assert set(files_of(training)) == before
+  held.release()
+
+
+def test_checkpoints_of_another_model_are_refused_by_setting(training):
+  made = {'experiment': NAME, 'settings': {'NORMALIZE': True}}
+  record.write(training, made)
+  new = {'experiment': NAME, 'settings': {'NORMALIZE': False}}
+
+  def changed(cls, old, now):
+    assert cls is getattr(experiments, NAME)
+    name = 'NORMALIZE'
+    return [(name, old[name], now[name])] if old != now else []
+
+  # Without a checkpoint, the job has not begun.
+  run.start(new, changed)
+  run.finish()
+  run._State.held = None
+  (training / 'checkpoints/checkpoint_00000010').mkdir(parents=True)
+  before = files_of(training)
+  with pytest.raises(
+      record.RecordError, match='a job with NORMALIZE True, not False; go on'
+  ):
+    run.start(new, changed)
+  assert files_of(training) == before
+  run.start(made, changed)
+  run.finish()
+
+
+def test_changes_that_are_no_settings_are_named(monkeypatch, tmp_path, capsys):
+  words = (
+      'main --fdl=config:a.b(C=1) --fdl=set:task.train.num_train_steps=9'
+      ' --fdl fiddler:c.d --job_log_dir=/j'
+  )
+  monkeypatch.setattr('sys.argv', words.split())
+  made = getattr(experiments, NAME)().job_record()
+  fdl = ['--fdl=set:task.train.num_train_steps=9', '--fdl=fiddler:c.d']
+  assert made['fdl'] == fdl
+  record.write(tmp_path, made)
+  assert main.main(['evaluate', str(tmp_path)]) == 1
+  said = capsys.readouterr().err.splitlines()
+  assert f'the job also ran with {" ".join(fdl)}, which is left out' in said[0]

@@ -252,6 +252,8 @@ def _answer(function: str, arguments: str) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
+  # Ctrl-C ends it without a word: its parent has one.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
   parent.watch()
   if sys.argv[3:]:
     _take_turns(*sys.argv[1:3])

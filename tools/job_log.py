@@ -31,12 +31,12 @@ class JobLog:
   Attributes:
     path: of the log.
     local: file that the output is added to; `path` itself if that is local.
-    problem: why the log is not whole, None if it is.
+    problem: why the log is not whole; '' if it is.
   """
 
   def __init__(self, path: os.PathLike | str):
     self.path = epath.Path(path)
-    self.problem: str | None = None
+    self.problem = ''
     self._is_remote = files.is_remote(self.path)
     folder = pathlib.Path(self.path).parent
     if self._is_remote:

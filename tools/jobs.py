@@ -115,10 +115,10 @@ def experiment_flag(name: str, settings: dict[str, Any]) -> str:
 
 def make_folder(job_dir: os.PathLike) -> None:
   """Makes the folder of a job; raises UsageError if nothing can be put there."""
-  job_dir = epath.Path(job_dir)
-  probe = job_dir / f'.writable_{os.getpid()}'
+  folder = epath.Path(job_dir)
+  probe = folder / f'.writable_{os.getpid()}'
   try:
-    job_dir.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     probe.write_text('')
     probe.unlink()
   except Exception as error:

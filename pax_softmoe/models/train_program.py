@@ -210,7 +210,11 @@ class Executor(executors.DefaultExecutor):
       # other: one that misses the first would abort.
       if jax.process_count() > 1:
         ending.at_last(jax.distributed.shutdown)
-      ending.leave(ended.code or 0, 'saved because it was asked to end')
+      ending.leave(
+          ended.code or 0,
+          'stopped, as all processes of the job; its checkpoint is saved; the'
+          ' same command goes on from it',
+      )
     ending.leave_if_stopping()
     run.finish()
 

@@ -12,6 +12,7 @@ are read in a thread of their own: the main thread may be in a compilation.
 """
 
 from collections.abc import Callable
+import dataclasses
 import os
 import signal
 import sys
@@ -29,40 +30,50 @@ _FULL = ('No space left on device', 'Disk quota exceeded', 'File too large')
 _GOES_ON = 'the same command goes on from it'
 
 
+@dataclasses.dataclass
 class _State:
-  """What the end of this process depends on."""
+  """What the end of this process depends on.
 
-  hooked = False
-  # Called before the process leaves, the last one first.
-  last: list[Callable[[], Any]] = []
-  # Returns the step of the last whole checkpoint.
+  Attributes:
+    is_hooked: whether failures are caught.
+    last: called before the process leaves, the last one first.
+    saved: returns the step of the last whole checkpoint.
+    trained: steps done when this process had trained one; None before.
+    stopped_by: the signal that came.
+  """
+
+  is_hooked: bool = False
+  last: list[Callable[[], Any]] = dataclasses.field(default_factory=list)
   saved: Callable[[], int | None] = lambda: None
-  # Steps done when this process had trained one; None before.
   trained: int | None = None
   stopped_by: int | None = None
 
 
+_state = _State()
 _leaving = threading.Lock()
 
 
 def install() -> None:
   """Makes every failure of this process end it; does nothing out of Pax."""
-  if 'job_log_dir' in flags.FLAGS and not _State.hooked:
-    _State.hooked = True
+  if 'job_log_dir' in flags.FLAGS and not _state.is_hooked:
+    _state.is_hooked = True
     previous = sys.excepthook
 
     def hook(kind, error, trace):
       previous(kind, error, trace)
+      if _folder() is None:
+        return
       if isinstance(error, KeyboardInterrupt):
         leave(128 + signal.SIGINT, f'stopped; {_what_is_saved()}')
-      leave(1, reason(error))
+      else:
+        leave(1, reason(error))
 
     sys.excepthook = hook
 
 
 def at_last(call: Callable[[], Any]) -> None:
   """Has something called before this process leaves, if it fails or stops."""
-  _State.last.append(call)
+  _state.last.append(call)
 
 
 def leave(code: int, why: str, at_once: bool = False) -> None:
@@ -86,7 +97,7 @@ def leave(code: int, why: str, at_once: bool = False) -> None:
 
 
 def _last() -> None:
-  for call in reversed(_State.last):
+  for call in reversed(_state.last):
     try:
       call()
     except BaseException as error:  # Whatever it is, the rest is to be done.
@@ -141,7 +152,7 @@ def watch_signals(saved: Callable[[], int | None]) -> None:
   Args:
     saved: returns the step of the last whole checkpoint, None if there is none.
   """
-  _State.saved = saved
+  _state.saved = saved
   reading, writing = os.pipe()
   os.set_blocking(writing, False)
   signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -164,8 +175,8 @@ def _read(pipe: int) -> None:
     name = signal.Signals(number).name
     if is_stopping() or _leaving.locked():
       leave(128 + number, f'ended at once by {name}; {_what_is_saved()}', True)
-    _State.stopped_by = number
-    if _State.trained is None:
+    _state.stopped_by = number
+    if _state.trained is None:
       leave(
           128 + number,
           f'stopped by {name} before its first step; {_what_is_saved()}',
@@ -176,7 +187,7 @@ def _read(pipe: int) -> None:
 
 def _what_is_saved() -> str:
   try:
-    step = _State.saved()
+    step = _state.saved()
   except Exception as error:  # A bucket may be out of reach.
     return f'which checkpoints are whole is not known ({reason(error)})'
   if step is None:
@@ -186,20 +197,20 @@ def _what_is_saved() -> str:
 
 def trained(step: int) -> None:
   """Says that so many steps are done, the last of them by this process."""
-  _State.trained = step
+  _state.trained = step
 
 
 def is_stopping() -> bool:
   """Returns whether a signal asked the job to end."""
-  return _State.stopped_by is not None
+  return _state.stopped_by is not None
 
 
 def leave_if_stopping() -> None:
   """Leaves, after the final save, if a signal asked for it."""
-  if is_stopping():
-    number, step = _State.stopped_by, _State.trained
+  if (number := _state.stopped_by) is not None:
+    step = _state.trained
     name = signal.Signals(number).name
     saved = _what_is_saved()
-    if _State.saved() == step:
+    if _state.saved() == step:
       saved = f'its checkpoint is saved; {_GOES_ON}'
     leave(128 + number, f'stopped by {name} at step {step}; {saved}')

@@ -130,9 +130,10 @@ def check(job_dir: os.PathLike, name: str) -> dict[str, Any] | None:
   Raises:
     RecordError: the folder holds something else.
   """
-  if not (epath.Path(job_dir) / NAME).exists():
+  has_own = (epath.Path(job_dir) / NAME).exists()
+  old = read(job_dir) if has_own else None
+  if old is None:
     return None
-  old = read(job_dir)
   if 'imported_from' in old:
     raise RecordError(
         f'{job_dir} holds imported weights; choose another folder with'
