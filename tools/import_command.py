@@ -56,8 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   if arguments.noise and not arguments.upcycle:
     raise main.UsageError('--noise is for experts; add --upcycle')
-  if arguments.noise < 0:
-    raise main.UsageError(f'--noise={arguments.noise}: give 0 or more')
   if not epath.Path(arguments.source).exists():
     raise main.UsageError(f'there is no file or folder {arguments.source}')
   name = arguments.experiment.removeprefix(jobs.EXPERIMENTS + '.')
@@ -88,8 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
       drop_cls=arguments.drop_cls,
   )
   jobs.make_folder(output)
-  jobs.record(output, name, settings, imported_from=arguments.source)
+  jobs.check_free(output, name)
   writing.write(output, wanted, found, arguments.seed)
+  jobs.record(output, name, settings, imported_from=arguments.source)
   result = {
       'experiment': name,
       'output': str(output),
