@@ -118,16 +118,18 @@ def check_state(have: Arrays, want: Arrays) -> None:
   Args:
     have: what the checkpoint has.
     want: what the job would save; without an optimizer's state if it only
-      evaluates.
+      evaluates, or starts from some of the weights.
 
   Raises:
     ValueError: it cannot; the message names the setting that differs most
       probably.
   """
+  trains = any(map(_is_optimizer, want))
+  if not trains and want.keys() <= have.keys():
+    # Whoever starts from parts of a model takes some of its weights.
+    have = {name: have[name] for name in want}
   check_weights(_weights(have), _weights(want))
-  if not any(map(_is_optimizer, want)):
-    have = {n: found for n, found in have.items() if not _is_optimizer(n)}
-  elif not any(map(_is_optimizer, have)):
+  if trains and not any(map(_is_optimizer, have)):
     raise ValueError(
         'it has weights and no state of an optimizer; start from it with'
         ' INIT_FROM, in another folder'

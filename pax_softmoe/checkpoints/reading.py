@@ -132,7 +132,7 @@ class _Checkpoint:
     except ValueError as error:
       problem = f'state/{name}/.zarray is damaged'
       raise inspecting.damage(self._folder, [problem]) from error
-    grid = array.chunk_layout.read_chunk.shape
+    grid = array.chunk_layout.read_chunk.shape or ()  # None of a scalar.
     separator = array.spec().to_json()['metadata']['dimension_separator']
 
     def read(index: lazy_array.Index) -> np.ndarray:

@@ -298,6 +298,16 @@ def test_readers_of_weights_refuse_what_is_damaged(job, name, damage, is_seen):
   check_message(raised.value, job, name)
 
 
+def test_weights_of_single_blocks_are_read_too(tmp_path):
+  """Some of their arrays are scalars."""
+  want = save_job(tmp_path, experiment(SCAN_LAYERS=False))
+  got = reading.read_weights(tmp_path)[1]
+  assert got.vit.block_1.feed_forward.moe.scale.shape == ()
+  pairs = zip(jax.tree_util.tree_leaves(got), jax.tree_util.tree_leaves(want))
+  for a, b in pairs:
+    np.testing.assert_array_equal(a, b)
+
+
 def test_readers_of_weights_do_not_read_moments(job):
   (newest(job) / f'state/{MOMENT}/0').unlink()
   assert reading.read_weights(job)[0] == 9
