@@ -237,20 +237,20 @@ class FashionMnist(base.ImageClassification):
   NUM_HEADS = 4
   NUM_LAYERS = 4
 
-  TRAIN_BATCH_SIZE = 64
+  TRAIN_BATCH_SIZE = 128
   EVAL_BATCH_SIZE = 200
-  NUM_TRAIN_STEPS = 3_000
-  LEARNING_RATE = 2e-3
+  NUM_TRAIN_STEPS = 1_000
+  LEARNING_RATE = 4e-3
   WARMUP_STEPS = 100
-  COOLDOWN_STEPS = 1_500
-  TIMESCALE = 1_500
+  COOLDOWN_STEPS = 900
+  TIMESCALE = 1_000
   HEAD_DECAY = 0.03
 
   COMPUTE_DTYPE = jnp.float32
   REMAT = 'none'
   SUMMARY_INTERVAL_STEPS = 50
-  EVAL_INTERVAL_STEPS = 500
-  SAVE_INTERVAL_STEPS = 500
+  EVAL_INTERVAL_STEPS = 250
+  SAVE_INTERVAL_STEPS = 250
 
   def source(self) -> sources.ImageSource:
     if not self.DATA_DIR:
@@ -258,11 +258,7 @@ class FashionMnist(base.ImageClassification):
     return named.find(self.DATA_DIR, self.NUM_CLASSES)
 
   def train_ops(self) -> Sequence[Any]:
-    return (
-        image_ops.PadCrop(1),
-        image_ops.FlipLeftRight(),
-        *self.eval_ops(),
-    )
+    return (image_ops.FlipLeftRight(), *self.eval_ops())
 
   def eval_ops(self) -> Sequence[Any]:
     # Images of DATA_DIR may have any size.
@@ -278,6 +274,7 @@ class FashionMnistFinetune(_Finetune, FashionMnist):
   """Fine-tuning on enlarged images of Fashion-MNIST, on a CPU in minutes."""
 
   IMAGE_SIZE = 56
+  TRAIN_BATCH_SIZE = 64
   NUM_TRAIN_STEPS = 300
   WARMUP_STEPS = 15
   EVAL_INTERVAL_STEPS = 100

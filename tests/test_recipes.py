@@ -146,13 +146,13 @@ IMAGENET = dict(
 )
 
 FASHION = dict(
-    steps=3_000,
-    batch=64,
-    rate=2e-3,
+    steps=1_000,
+    batch=128,
+    rate=4e-3,
     schedule='rsqrt',
     warmup=100,
-    cooldown=1_500,
-    timescale=1_500,
+    cooldown=900,
+    timescale=1_000,
     clip=1.0,
     head_decay=0.03,
     kernel_decay=0.03,
@@ -160,19 +160,20 @@ FASHION = dict(
     classes=10,
     pixels=28,
     channels=1,
-    ops=['PadCrop', 'FlipLeftRight', 'ValueRange'],
+    ops=['FlipLeftRight', 'ValueRange'],
     eval_ops=['ValueRange'],
     compute='float32',
 )
 FASHION_FINETUNE = FASHION | dict(
     steps=300,
+    batch=64,
     rate=3e-3,
     schedule='cosine',
     final=1e-5,
     warmup=15,
     clip=10.0,
     pixels=56,
-    ops=['PadCrop', 'FlipLeftRight', 'Resize', 'ValueRange'],
+    ops=['FlipLeftRight', 'Resize', 'ValueRange'],
     eval_ops=['Resize', 'ValueRange'],
 )
 
