@@ -21,10 +21,6 @@ from praxis import pax_fiddle
 OptimizerTpl = pax_fiddle.Config[praxis_optimizers.BaseOptimizer]
 
 
-def _changed_model(cls: type, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-  return []  # `settings.changed_model`, once it is there.
-
-
 class LongJob(base_experiment.BaseExperiment):
   """Trains by `train_program`, as the `TrainSettings` of its task say."""
 
@@ -40,7 +36,7 @@ class LongJob(base_experiment.BaseExperiment):
 
   def validate(self) -> None:
     super().validate()
-    run.start(self.job_record(), _changed_model)
+    run.start(self.job_record(), settings.changed_model)
 
 
 class LongJobSettings(LongJob):

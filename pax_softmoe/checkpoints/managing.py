@@ -119,17 +119,17 @@ class CheckedCheckpointManager(checkpoint_managers.OrbaxCheckpointManager):
     if f'process_{jax.process_index()}-of-{count}' in have:
       return
     afresh = (
-        'to start the data afresh set'
+        'or to start the data afresh set'
         ' --fdl=set:task.train.enable_input_checkpointing=False'
     )
     if have:
       raise ValueError(
           f'{states} has the place in the data of other processes'
           f' ({", ".join(have[:3])}), and this job has {count}; give it as many'
-          f' as before, or {afresh}'
+          f' as before, {afresh}'
       )
-    error = inspecting.damage(folder, ['train_input is missing'])
-    raise inspecting.DamageError(f'{error}, or {afresh}')
+    missing = inspecting.damage(folder, ['train_input is missing'])
+    raise inspecting.DamageError(f'{missing}; {afresh}')
 
   def _write_on_commit(self, handler: Any) -> None:
     """Makes a handler of orbax write checksums before it is done.
