@@ -1,6 +1,7 @@
 """Checks of an experiment's settings, each with a message that says what to do."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import contextlib
 import math
 from typing import Any
@@ -42,6 +43,7 @@ def validate(experiment: Any) -> None:
     _check_start(experiment.INIT_FROM)
   experiment.fewshot_plan()
   with about(experiment, 'DATA_DIR'):
+    _check_folders(experiment.DATA_DIR)
     source = experiment.source()
   if source is None:
     return
@@ -80,6 +82,15 @@ def check_settings(experiment: Any, on_this_machine: bool = False) -> None:
   _check_mesh(experiment)
   experiment.check_long_job()
   _check_schedule(experiment)
+
+
+def _check_folders(data_dir: str | Mapping[str, float]) -> None:
+  for word in [data_dir] if isinstance(data_dir, str) else data_dir:
+    if word and not word.startswith('tfds:') and not epath.Path(word).is_dir():
+      raise ValueError(
+          f'there is no folder {word}; give one that `softmoe data` wrote, or'
+          ' another of TFRecord files'
+      )
 
 
 def _check_model(experiment: Any) -> None:

@@ -81,7 +81,11 @@ def test_a_router_that_does_not_fit_says_why():
 @pytest.mark.parametrize(
     'arguments, code, message',
     [
-        (['--rounds=0'], 2, '--rounds: give 1 or more'),
+        (
+            ['--rounds=0'],
+            2,
+            "--rounds: got '0'; give a whole number of 1 or more",
+        ),
         (['--tokens=5'], 1, '5 tokens are no square of patches'),
     ],
 )

@@ -148,7 +148,10 @@ def test_settings_reach_the_task():
                 r' more for'
             ),
         ),
-        (dict(DATA_DIR='/nonexistent'), '/nonexistent'),
+        (
+            dict(DATA_DIR='/nonexistent'),
+            'DATA_DIR: there is no folder /nonexistent',
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):

@@ -332,7 +332,7 @@ def test_body_of_a_token_model_with_a_hidden_layer(tmp_path):
     [
         (['/nowhere.npz'], 'there is no file or folder /nowhere.npz'),
         ([__file__, '--noise=0.1'], '--noise is for experts; add --upcycle'),
-        ([__file__, '--noise=-1', '--upcycle'], 'give 0 or more'),
+        ([__file__, '--noise=-1', '--upcycle'], 'give a number of 0 or more'),
     ],
 )
 def test_bad_usage_is_one_line_and_code_2(arguments, message, tmp_path, capsys):

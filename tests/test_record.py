@@ -29,7 +29,7 @@ SETTINGS = dict(
     FIRST_MOMENT_DTYPE=jnp.bfloat16,
     COMPUTE_DTYPE=np.dtype('float32'),
     SHARDING_OVERRIDES={'dense_weights.d': 'data'},
-    NUM_EXPERTS=np.int64(4),
+    NUM_EXPERTS=4,
 )
 PLAIN = dict(
     MOE_LAYERS=[0, 1],

@@ -121,7 +121,6 @@ def _files(monkeypatch):
         ('REMAT', 'some', "'some' (str)", 'one of full, exchange'),
         ('SAVE_MAX_TO_KEEP', 0, '0 (int)', FROM_1),
         ('EMA_DECAY', 1, '1 (int)', f'{NUMBER} and below 1'),
-        ('DATA_DIR', {'a': 1}, "{'a': 1} (dict)", 'a text'),
         (
             'SHARDING_OVERRIDES',
             {'dense_weights.d': 1},

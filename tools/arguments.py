@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Callable
 import math
+import os
+import re
 from typing import Any
 
 from etils import epath
@@ -32,10 +34,11 @@ no_less_than_0 = _checked(
     float, lambda x: 0 <= x < math.inf, 'a number of 0 or more'
 )
 fraction = _checked(float, lambda x: 0 <= x < 1, 'a number from 0 to below 1')
-folder = _checked(
+# One slash too few would make a folder of the name of a bucket's scheme.
+path = _checked(
     lambda text: text.strip() and epath.Path(text).expanduser(),
-    bool,
-    'the path of a folder',
+    lambda p: p and not re.match(r'(gs|s3|az|https?):/?(?!/)', os.fspath(p)),
+    'a path, or a URL such as gs://bucket/folder',
 )
 
 

@@ -10,7 +10,7 @@ assets/class_names.json. Beside it, weights.safetensors holds all weights.
 
 import argparse
 
-from etils import epath
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -19,7 +19,10 @@ from pax_softmoe.tools import main
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   jobs.add_job_arguments(parser)
   parser.add_argument(
-      '--output', required=True, type=epath.Path, help='folder to write'
+      '--output',
+      required=True,
+      type=arguments_of.path,
+      help='folder to write',
   )
   parser.add_argument('--json', action='store_true', help='print JSON')
 

@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       '--experiment', required=True, metavar='EXP', help='whose model to fill'
   )
   parser.add_argument(
-      '--output', required=True, type=epath.Path, help='folder to write'
+      '--output',
+      required=True,
+      type=arguments_of.path,
+      help='folder to write',
   )
   jobs.add_setting_argument(parser)
   parser.add_argument(

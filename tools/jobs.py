@@ -199,9 +199,7 @@ def _recorded(job_dir: os.PathLike) -> dict[str, Any]:
 def add_job_arguments(parser: Any) -> None:
   """Adds the arguments of commands that read a finished job."""
   # Jobs on TPUs are in buckets.
-  parser.add_argument(
-      'job_dir', type=arguments_of.folder, help='folder of a job'
-  )
+  parser.add_argument('job_dir', type=arguments_of.path, help='folder of a job')
   parser.add_argument(
       '--experiment', metavar='EXP', help='what the job ran, if it does not say'
   )

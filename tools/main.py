@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   module.add_arguments(parser)
+  sys.unraisablehook = _unraisable
   # An exit, unlike death by a signal, ends the children too.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
@@ -90,6 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = type(error).__name__
     more = f'{_TRACEBACK}=1 in the environment shows where'
     return _say(f'{kind}: {text}; {more}' if text else f'{kind}; {more}', 1)
+
+
+def _unraisable(dropped: Any) -> None:
+  """Ends the process if Ctrl-C came where Python cannot raise."""
+  if isinstance(dropped.exc_value, KeyboardInterrupt):
+    os._exit(_say('stopped', 128 + signal.SIGINT))
+  sys.__unraisablehook__(dropped)
 
 
 def _parse(

@@ -6,7 +6,6 @@ softmoe predict runs/SoftMoEFashionMnist *.png --top=3 --json
 
 import argparse
 
-from etils import epath
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
@@ -17,7 +16,10 @@ _BATCH = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   jobs.add_job_arguments(parser)
   parser.add_argument(
-      'images', nargs='+', type=epath.Path, help='PNG, JPEG, GIF, BMP files'
+      'images',
+      nargs='+',
+      type=arguments_of.path,
+      help='PNG, JPEG, GIF, BMP files',
   )
   parser.add_argument(
       '--top',

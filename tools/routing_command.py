@@ -6,7 +6,6 @@ softmoe routing /tmp/demo --images=6 --output=/tmp/routing.png
 
 import argparse
 
-from etils import epath
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--output',
-      type=epath.Path,
+      type=arguments_of.path,
       help='PNG to write (default: JOB_DIR/routing.png)',
   )
   parser.add_argument(

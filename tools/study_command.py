@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--output',
-      type=arguments_of.folder,
+      type=arguments_of.path,
       default=pathlib.Path('runs/study'),
       metavar='DIR',
       help='where all results go (default: runs/study)',

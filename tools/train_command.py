@@ -18,7 +18,6 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any
 
 from etils import epath
 from pax_softmoe.analysis import pax_log
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('experiment', help='name, see `softmoe list`')
   parser.add_argument(
       '--job_dir',
-      type=arguments_of.folder,
+      type=arguments_of.path,
       help='where all results go (default: runs/EXPERIMENT)',
   )
   parser.add_argument(
@@ -93,8 +92,6 @@ def run(arguments: argparse.Namespace) -> int:
       picture, problem = _draw_routing(job_dir, say)
   if code:
     reason = reached.error or f'paxml.main ended with code {code}'
-    if 'PaxMetadata is not compatible' in reason:
-      reason = _why_checkpoint_does_not_fit(job_dir, name, settings)
     out.print(f'softmoe train: {reason}', markup=False, soft_wrap=True)
     where = f'The whole log is in {log.path}'
     if log.problem:
@@ -145,21 +142,6 @@ def _asynchronous(pax_flags: Sequence[str]) -> list[str]:
       '--num_hosts=1',
       '--host_idx=0',
   ]
-
-
-def _why_checkpoint_does_not_fit(
-    job_dir: epath.Path, name: str, settings: dict[str, Any]
-) -> str:
-  """Returns in one line what Pax says with both train states in full."""
-  # Takes seconds: it loads PaxML.
-  from pax_softmoe.checkpoints import reading
-
-  experiment = jobs.find_experiment(name).with_settings(**settings)()
-  try:
-    reading.check_fits(job_dir, experiment)
-  except ValueError as error:
-    return f'the checkpoint in {job_dir} does not fit: {error}'
-  return f'the optimizer of the checkpoint in {job_dir} is another'
 
 
 def _draw_routing(

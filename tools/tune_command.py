@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--finalists',
-      type=arguments_of.positive_int,
+      type=arguments_of.natural,
       default=3,
       help='points to compile with full effort (default: 3)',
   )

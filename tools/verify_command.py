@@ -9,12 +9,13 @@ array, and the place in the data must be there and be readable. Changes nothing.
 """
 
 import argparse
-import json
 from typing import Any
 
 from etils import epath
 from pax_softmoe.checkpoints import inspecting
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
+from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
 
 # Of what is wrong with one checkpoint, as many are printed.
@@ -22,9 +23,11 @@ _MOST = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('job_dir', type=epath.Path, help='folder of a job')
+  parser.add_argument('job_dir', type=arguments_of.path, help='folder of a job')
   parser.add_argument(
-      '--step', type=int, help='which checkpoint (default: all)'
+      '--step',
+      type=arguments_of.natural,
+      help='which checkpoint (default: all)',
   )
   parser.add_argument('--json', action='store_true', help='print JSON')
 
@@ -43,15 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
   problem = _record_problem(job_dir)
   whole = all(row['whole'] for row in rows) and not problem
   if arguments.json:
-    print(
-        json.dumps({
-            'job_dir': str(job_dir),
-            'whole': whole,
-            'record': problem,
-            'checkpoints': rows,
-            'unfinished': unfinished,
-        })
-    )
+    json_output.show({
+        'job_dir': str(job_dir),
+        'whole': whole,
+        'record': problem,
+        'checkpoints': rows,
+        'unfinished': unfinished,
+    })
     return 0 if whole else 1
   if problem:
     print(problem)
@@ -67,8 +68,8 @@ def _record_problem(job_dir: epath.Path) -> str | None:
   if (job_dir / jobs.RECORD_NAME).exists():
     try:
       jobs.recorded(job_dir)
-    except (main.UsageError, ValueError, TypeError, KeyError) as error:
-      return f'{job_dir / jobs.RECORD_NAME}: {error}'
+    except main.UsageError as error:
+      return str(error)
   return None
 
 

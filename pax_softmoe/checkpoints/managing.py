@@ -29,6 +29,8 @@ from paxml import checkpoint_types
 from paxml import checkpoints
 
 _saves = itertools.count()
+# What of a checkpoint is the place in the data.
+_INPUT = 'train_input'
 # As long as Pax waits for a save.
 _TIMEOUT_SECONDS = 6 * 60 * 60
 
@@ -109,19 +111,25 @@ class CheckedCheckpointManager(checkpoint_managers.OrbaxCheckpointManager):
     found = inspecting.problems(
         folder, jax.process_index(), jax.process_count(), self.verify
     )
-    if found:
-      raise inspecting.damage(folder, found)
+    of_input = [problem for problem in found if problem.startswith(_INPUT)]
     if train_input is None:
-      return
-    count = jax.process_count()
-    states = folder / 'train_input'
-    have = sorted(p.name for p in states.iterdir()) if states.is_dir() else []
-    if f'process_{jax.process_index()}-of-{count}' in have:
-      return
+      found = [problem for problem in found if problem not in of_input]
     afresh = (
         'or to start the data afresh set'
         ' --fdl=set:task.train.enable_input_checkpointing=False'
     )
+    if found:
+      error = inspecting.damage(folder, found)
+      if found == of_input:
+        raise inspecting.DamageError(f'{error}; {afresh}')
+      raise error
+    if train_input is None:
+      return
+    count = jax.process_count()
+    states = folder / _INPUT
+    have = sorted(p.name for p in states.iterdir()) if states.is_dir() else []
+    if f'process_{jax.process_index()}-of-{count}' in have:
+      return
     if have:
       raise ValueError(
           f'{states} has the place in the data of other processes'

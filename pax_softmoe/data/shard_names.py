@@ -15,6 +15,9 @@ _SHARD = re.compile(r'-(\d+)-of-(\d+)')
 # What may follow the name of a split, if nothing but a number is wanted.
 _NUMBERED = re.compile(r'[-_]?(\d+(-of-\d+)?)?(\..*)?')
 
+# What readers and copies in progress put beside the files.
+_BESIDE = ('.idx', '.index', '.part', '.tmp', '.crc', '.md5')
+
 
 def find(folder: epath.PathLike, pattern: str, split: str) -> list[str]:
   """Returns the sorted paths of the files of a split.
@@ -31,16 +34,18 @@ def find(folder: epath.PathLike, pattern: str, split: str) -> list[str]:
   folder = epath.Path(folder)
   if not folder.is_dir():
     raise ValueError(
-        f'{folder}: there is no such folder; set data_dir to the folder that'
-        ' holds the TFRecord files'
+        f'{folder}: there is no such folder; give the one that holds the'
+        ' TFRecord files'
     )
   wanted = pattern.format(split=split)
-  files = {f.name: f for f in folder.glob(wanted)}
+  files = {
+      f.name: f for f in folder.glob(wanted) if not f.name.endswith(_BESIDE)
+  }
   names = _of_split(folder, pattern, split, sorted(files))
   if not names:
     raise ValueError(
-        f'{folder / wanted}: no file has such a name; set data_dir, splits and'
-        ' pattern to what is there'
+        f'{folder / wanted}: no file has such a name; give a folder with files'
+        f' of the split {split}, or write pictures as such by `softmoe data`'
     )
   _check_complete(folder, names)
   for name in names:
@@ -52,7 +57,11 @@ def find(folder: epath.PathLike, pattern: str, split: str) -> list[str]:
 def has(folder: epath.PathLike, pattern: str, split: str) -> bool:
   """Returns whether there are files of a split, all or some; see `find`."""
   folder = epath.Path(folder)
-  names = sorted(f.name for f in folder.glob(pattern.format(split=split)))
+  names = sorted(
+      f.name
+      for f in folder.glob(pattern.format(split=split))
+      if not f.name.endswith(_BESIDE)
+  )
   return bool(_of_split(folder, pattern, split, names))
 
 

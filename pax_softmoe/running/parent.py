@@ -60,5 +60,7 @@ def _watch(pid: int, log: str | None) -> None:
 
 if __name__ == '__main__':
   watch()
+  # While libraries load, some drop the exception that Python would raise.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
   sys.argv = sys.argv[1:]
   runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)

@@ -7,6 +7,7 @@ before its name. `fdl`, if there, has flags that changed more than settings do.
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import importlib
 import json
 import os
@@ -56,12 +57,16 @@ def read(job_dir: os.PathLike) -> dict[str, Any] | None:
     RecordError: the file is damaged, or Pax does not say enough.
   """
   path = epath.Path(job_dir) / NAME
-  text = files.read(path)
-  if text is None:
-    return _of_pax(job_dir)
   problem = None
   try:
+    text = files.read(path)
+    if text is None:
+      return _of_pax(job_dir)
     found = json.loads(text)
+  except OSError as error:
+    problem = f'not to be read ({error.strerror})'
+  except UnicodeError:
+    problem = 'no text'
   except ValueError as error:
     problem = f'no JSON ({error})' if text.strip() else 'empty'
   else:
@@ -154,9 +159,11 @@ def write(job_dir: os.PathLike, made: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-  """Returns for JSON what it does not know: mappings, numbers, dtypes."""
+  """Returns for JSON what it does not know: mappings, ranges, dtypes."""
   if isinstance(value, Mapping):
     return dict(value)
   if isinstance(value, (np.generic, np.ndarray)):
     return value.tolist()
+  if isinstance(value, Sequence):
+    return list(value)
   return np.dtype(value).name

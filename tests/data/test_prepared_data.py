@@ -258,18 +258,18 @@ def test_missing_file_of_a_csv_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    'flags, message',
+    'flags, code, message',
     [
-        ([], 'out: it is there already; give another --output'),
-        (['--validation_fraction=1'], 'give 0 or more, and less than 1'),
-        (['--images_per_shard=0'], '--images_per_shard is 0; give 1 or more'),
+        ([], 1, 'out: it is there already; give another --output'),
+        (['--validation_fraction=1'], 2, 'give a number from 0 to below 1'),
+        (['--images_per_shard=0'], 2, 'give a whole number of 1 or more'),
     ],
 )
-def test_bad_arguments_give_one_line(flags, message, tmp_path, capsys):
+def test_bad_arguments_give_one_line(flags, code, message, tmp_path, capsys):
   output = tmp_path / 'out'
   source = fill(tmp_path / 'images')
   output.mkdir()
-  assert softmoe(source, f'--output={output}', *flags) == 1
+  assert softmoe(source, f'--output={output}', *flags) == code
   assert message in capsys.readouterr().err.splitlines()[-1]
 
 

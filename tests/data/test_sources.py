@@ -411,7 +411,7 @@ def test_tfrecord_source_says_what_is_missing(tmp_path):
   ):
     source.task()
   source = sources.TFRecordImages(str(tmp_path), 10)
-  message = r'train-\*.tfrecord\*: no file has such a name; set data_dir'
+  message = r'train-\*.tfrecord\*: no file has such a name; give a folder'
   for use in (source.task, source.check, lambda: source.num_examples('train')):
     with pytest.raises(ValueError, match=message):
       use()
