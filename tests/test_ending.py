@@ -86,7 +86,9 @@ def test_what_is_to_be_done_is_done_last_first_and_for_a_bounded_time():
   assert (code, lines[-1]) == (1, 'softmoe: ended: bad')
 
 
+# A test may itself run where SIGHUP is ignored, as `nohup` has it.
 STOPPED = """
+  signal.signal(signal.SIGHUP, signal.{hangup})
   ending.watch_signals(lambda: {saved})
   {trained}
   print('ready', flush=True)
@@ -97,10 +99,12 @@ STOPPED = """
 """
 
 
-def stopped(*signals: int, saved=None, trained='', then='') -> tuple[int, str]:
+def stopped(
+    *signals: int, saved=None, trained='', then='', hangup='SIG_DFL'
+) -> tuple[int, str]:
   """Returns exit code and last line of a program that gets signals."""
   body = STOPPED.replace('{saved}', str(saved)).replace('{trained}', trained)
-  body = body.replace('{then}', then)
+  body = body.replace('{then}', then).replace('{hangup}', hangup)
   child = subprocess.Popen(
       [sys.executable, '-c', PROGRAM.replace('{body}', body)],
       stdout=subprocess.PIPE,
@@ -147,6 +151,14 @@ def test_a_signal_says_what_was_saved(number, name, code):
           f'stopped by {name} at step 12; its last checkpoint is that of step'
           ' 10; the same command goes on from it'
       ),
+  )
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+  # As `nohup` starts a job that is to outlive its terminal.
+  assert stopped(signal.SIGHUP, signal.SIGTERM, hangup='SIG_IGN') == (
+      143,
+      'stopped by SIGTERM before its first step; nothing was saved',
   )
 
 

@@ -407,7 +407,7 @@ def test_counting_notices_a_file_that_ends_too_soon(tmp_path, how):
 def test_tfrecord_source_says_what_is_missing(tmp_path):
   source = sources.TFRecordImages(str(tmp_path / 'no'), 10)
   with pytest.raises(
-      ValueError, match='/no: there is no such folder; set data'
+      ValueError, match='/no: there is no such folder; give the one that holds'
   ):
     source.task()
   source = sources.TFRecordImages(str(tmp_path), 10)
