@@ -10,6 +10,7 @@ from etils import epath
 import jax
 from pax_softmoe import sharding
 from pax_softmoe.experiments import settings
+from pax_softmoe.running import files
 
 
 @contextlib.contextmanager
@@ -86,7 +87,7 @@ def check_settings(experiment: Any, on_this_machine: bool = False) -> None:
 
 def _check_folders(data_dir: str | Mapping[str, float]) -> None:
   for word in [data_dir] if isinstance(data_dir, str) else data_dir:
-    if word and not word.startswith('tfds:') and not epath.Path(word).is_dir():
+    if word and not word.startswith('tfds:') and not files.is_folder(word):
       raise ValueError(
           f'there is no folder {word}; give one that `softmoe data` wrote, or'
           ' another of TFRecord files'

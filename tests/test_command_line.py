@@ -29,6 +29,7 @@ import pytest
         ('fewshot /j --seed=x', "'x'; give a whole number of 0 or more"),
         ('tune ViTS16 --images_per_chip=0', "'0'; give a whole number of 1"),
         ('tune ViTS16 --budget_minutes=-1', "'-1'; give a number greater"),
+        ('tune ViTS16 --cache=gs://b/c', 'give a path of this machine'),
         ('bench --rounds=0', "--rounds: got '0'; give a whole number"),
         ('study --steps=0', "--steps: got '0'; give a whole number"),
         ('data /d --output=o --images_per_shard=0', "'0'; give a whole num"),
@@ -76,6 +77,15 @@ def test_any_failure_is_one_line(error, code, line, monkeypatch, capsys):
   assert main.main(['list']) == code
   (said,) = capsys.readouterr().err.splitlines()
   assert said.startswith(f'softmoe: {line}')
+
+
+def test_ctrl_c_while_a_command_loads_is_one_line(monkeypatch, capsys):
+  def stop(_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(main.importlib, 'import_module', stop)
+  assert main.main(['list']) == 130
+  assert capsys.readouterr().err == 'softmoe: stopped\n'
 
 
 def test_the_traceback_is_shown_to_who_asks(monkeypatch):

@@ -179,6 +179,12 @@ def test_the_second_signal_ends_a_save_that_takes_long():
   )
 
 
+def test_the_file_in_the_second_line_is_named():
+  error = RuntimeError('no such host\n\t when reading gs://b/x\n and more')
+  assert ending.first_line(error) == 'no such host when reading gs://b/x'
+  assert ending.first_line(RuntimeError('bad\nmore')) == 'bad'
+
+
 def test_a_full_disk_is_named_wherever_the_text_has_it():
   want = 'earlier checkpoints are whole, and the same command goes on'
   for error in (

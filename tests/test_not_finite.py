@@ -98,6 +98,7 @@ def test_commands_end_with_what_is_not_finite(
   assert main.main([name, broken, *files, *flags, *json_flag]) == 1
   printed = capsys.readouterr()
   assert not printed.out
+  assert not (tmp_path / 'exported').exists()
   last = printed.err.splitlines(keepends=True)[-1]
   assert last.startswith('softmoe: ')
   assert re.search(told, last), last

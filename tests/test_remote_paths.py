@@ -9,9 +9,11 @@ import os
 
 import bucket
 import checkpoint_files
+from etils.epath import gpath
 import numpy as np
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import reading
+from pax_softmoe.running import files
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
 from PIL import Image
@@ -118,3 +120,20 @@ def test_predict(softmoe, root):
   (row,) = softmoe('predict', JOB, url, '--top=10')['images']
   assert row['image'] == url
   assert sum(c['probability'] for c in row['classes']) == pytest.approx(1)
+
+
+def test_a_bucket_out_of_reach_is_no_missing_folder(root, monkeypatch, capsys):
+  assert files.is_folder(JOB)
+  assert not files.is_folder(f'{JOB}/softmoe.json')
+  assert not files.is_folder(f'{bucket.NAME}/nothing')
+
+  def fail(_):
+    raise RuntimeError('no such host')
+
+  monkeypatch.setattr(gpath.PosixGPath, 'exists', fail)
+  for command in (
+      ['data', f'{bucket.NAME}/images', '--output=/tmp/none'],
+      ['verify', JOB],
+  ):
+    assert main.main(command) == 1
+    assert 'no such host' in capsys.readouterr().err

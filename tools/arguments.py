@@ -4,10 +4,12 @@ import argparse
 from collections.abc import Callable
 import math
 import os
+import pathlib
 import re
 from typing import Any
 
 from etils import epath
+from pax_softmoe.running import files
 
 
 def _checked(
@@ -40,6 +42,17 @@ path = _checked(
     lambda p: p and not re.match(r'(gs|s3|az|https?):/?(?!/)', os.fspath(p)),
     'a path, or a URL such as gs://bucket/folder',
 )
+# What is computed or run here.
+local_path = _checked(
+    lambda text: text.strip() and pathlib.Path(text).expanduser(),
+    lambda p: p and not re.match(r'\w+:/', os.fspath(p)),
+    'a path of this machine',
+)
+
+
+def absolute(given: epath.Path) -> epath.Path:
+  """Returns a path that is the same in every folder; URLs are."""
+  return given if files.is_remote(given) else epath.Path(os.path.abspath(given))
 
 
 def list_of(one: Callable[[str], Any]) -> Callable[[str], list[Any]]:

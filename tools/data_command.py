@@ -12,7 +12,6 @@ counts, classes and checksums; nothing is written if an image cannot be read.
 """
 
 import argparse
-import pathlib
 import shlex
 import sys
 
@@ -28,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       'source', help='folder of images, CSV or TSV file, or tfds:NAME'
   )
   parser.add_argument(
-      '--output', required=True, metavar='DIR', help='folder to make'
+      '--output',
+      required=True,
+      type=arguments_of.path,
+      metavar='DIR',
+      help='folder to make',
   )
   parser.add_argument(
       '--validation_fraction',
@@ -58,10 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pax_softmoe.data import listing
     from pax_softmoe.data import writing
 
-  # A URL of a bucket stays as it is.
-  output = arguments.output
-  if '://' not in output:
-    output = pathlib.Path(output).expanduser().absolute()
+  output = arguments_of.absolute(arguments.output)
   found = listing.find(arguments.source, arguments.validation_fraction)
   err = rich_console.Console(stderr=True)
   try:
@@ -99,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
   for note in made['notes']:
     print(f'note         {note}')
+  if 'train' not in made['splits']:
+    return 0
   split = next(
       (s for s in ('validation', 'test') if s in made['splits']), 'train'
   )

@@ -40,10 +40,16 @@ def run(arguments: argparse.Namespace) -> int:
 
   job_dir = arguments.job_dir
   reading.check_fits(job_dir, experiment, arguments.step)
+  is_new = not output.exists()
   jobs.make_folder(output)
-  export.write_saved_model(experiment, job_dir, output, arguments.step)
   weights = output / 'weights.safetensors'
-  export.write_safetensors(experiment, job_dir, weights, arguments.step)
+  try:
+    export.write_saved_model(experiment, job_dir, output, arguments.step)
+    export.write_safetensors(experiment, job_dir, weights, arguments.step)
+  except BaseException:
+    if is_new:
+      output.rmtree()
+    raise
   result = {
       'moving_average': reading.is_average(job_dir, arguments.step),
       'saved_model': str(output),

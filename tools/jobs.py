@@ -239,8 +239,13 @@ def experiment_of(arguments: Any) -> Any:
           ' here; if it changes the model, give settings that do so with --set',
           file=sys.stderr,
       )
-  settings.update(parse_settings(arguments.set))
-  return find_experiment(name).with_settings(**settings)()
+  kind = find_experiment(name)
+  try:
+    kind = kind.with_settings(**settings)
+  except ValueError as error:
+    path = epath.Path(arguments.job_dir) / RECORD_NAME
+    raise main.UsageError(f'{path}: {error}') from error
+  return kind.with_settings(**parse_settings(arguments.set))()
 
 
 def check_name(name: str) -> None:

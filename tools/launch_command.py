@@ -13,6 +13,7 @@ import pathlib
 import re
 from typing import Any
 
+from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
       '--output',
-      type=pathlib.Path,
+      type=arguments_of.local_path,
       help='folder to write (default: launch/NAME)',
   )
   jobs.add_setting_argument(parser)

@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from pax_softmoe.running import claim
+from pax_softmoe.running import ending
 from pax_softmoe.running import parent
 
 # Name to what it does; each is a module beside this one with `add_arguments`
@@ -52,29 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     0, 1 if it failed, or 2 if the command line was wrong.
   """
   parent.watch()
-  argv = sys.argv[1:] if argv is None else list(argv)
-  # Only the name of the command: what follows is the command's own.
-  try:
-    asked = _commands().parse_args(argv[:1])
-  except UsageError as error:
-    return _say(str(error), 2)
-  # Only the command asked for is imported.
-  module = importlib.import_module(f'pax_softmoe.tools.{asked.command}_command')
-  parser = _Parser(
-      prog=f'softmoe {asked.command}',
-      description=module.__doc__,
-      formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  module.add_arguments(parser)
   sys.unraisablehook = _unraisable
   # An exit, unlike death by a signal, ends the children too.
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   try:
-    code = module.run(_parse(parser, module, argv[1:]))
+    code = _run(sys.argv[1:] if argv is None else list(argv))
     sys.stdout.flush()
     return code
-  except KeyboardInterrupt:
-    return _say('stopped', 128 + signal.SIGINT)
+  except KeyboardInterrupt as error:
+    return _say(str(error) or 'stopped', 128 + signal.SIGINT)
   except BrokenPipeError:
     # Whoever read the output has seen enough; Python would complain at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.environ.get(_TRACEBACK):
       raise
     # Fiddle adds to errors, in further lines, what it was building.
-    text = next(iter(str(error).strip().splitlines()), '')
+    text = ending.first_line(error)
     if isinstance(error, UsageError):
       return _say(text, 2)
     if isinstance(error, (ValueError, OSError, claim.HeldError)) and text:
@@ -91,6 +78,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = type(error).__name__
     more = f'{_TRACEBACK}=1 in the environment shows where'
     return _say(f'{kind}: {text}; {more}' if text else f'{kind}; {more}', 1)
+
+
+def _run(argv: list[str]) -> int:
+  """Runs the command that the first word names, and imports no other."""
+  # Only the name of the command: what follows is the command's own.
+  asked = _commands().parse_args(argv[:1])
+  module = importlib.import_module(f'pax_softmoe.tools.{asked.command}_command')
+  parser = _Parser(
+      prog=f'softmoe {asked.command}',
+      description=module.__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  module.add_arguments(parser)
+  return module.run(_parse(parser, module, argv[1:]))
 
 
 def _unraisable(dropped: Any) -> None:

@@ -13,7 +13,6 @@ one process.
 
 import argparse
 import json
-import pathlib
 import time
 from typing import Any
 
@@ -57,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--output',
       type=arguments_of.path,
-      default=pathlib.Path('runs/study'),
+      default='runs/study',
       metavar='DIR',
       help='where all results go (default: runs/study)',
   )
@@ -72,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-  output = pathlib.Path(arguments.output).absolute()
+  output = arguments_of.absolute(arguments.output)
   jobs.make_folder(output)
   # Imported after the arguments are known to be good; they take seconds.
   jobs.load_experiments()
@@ -160,7 +159,8 @@ def _train(runs: list[Any], out: rich_console.Console) -> str | None:
       try:
         problem = None if one.is_trained() else _train_one(one, show)
       except KeyboardInterrupt:
-        problem = 'stopped; the same command goes on where it was'
+        text = 'stopped; the same command goes on where it was'
+        raise KeyboardInterrupt(text) from None
       if problem:
         return problem
       before += one.steps

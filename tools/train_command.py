@@ -13,7 +13,6 @@ import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
-import os
 import socket
 import subprocess
 import sys
@@ -63,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings['INIT_FROM'] = arguments.init_from
   jobs.check_name(name)
   job_dir = arguments.job_dir or epath.Path('runs') / name
-  if not files.is_remote(job_dir):
-    job_dir = epath.Path(os.path.abspath(job_dir))
+  job_dir = arguments_of.absolute(job_dir)
   out = rich_console.Console(stderr=True)
   started = time.time()
   with progress.shown(out) as show:

@@ -13,10 +13,12 @@ compiled is kept, so that the same command goes on where it was stopped. What
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 from typing import Any
 
+from etils import epath
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
@@ -82,10 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       help='how many compile at once (default: by memory)',
   )
   parser.add_argument(
-      '--cache', type=pathlib.Path, help='default: ~/.cache/pax_softmoe/tune'
+      '--cache',
+      type=arguments_of.local_path,
+      help='default: ~/.cache/pax_softmoe/tune',
   )
   parser.add_argument(
-      '--output', type=pathlib.Path, help='folder for the picture and the JSON'
+      '--output',
+      type=arguments_of.path,
+      help='folder for the picture and the JSON',
   )
   parser.add_argument(
       '--write',
@@ -109,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--compare',
       nargs=2,
-      type=pathlib.Path,
+      type=arguments_of.path,
       metavar='JSON',
       help='show what changed between two results',
   )
@@ -144,11 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
   try:
     result = _sweep(arguments, name, folder)
   except KeyboardInterrupt:
-    print(
-        'softmoe: stopped; the same command goes on where it was',
-        file=sys.stderr,
-    )
-    return 1
+    text = 'stopped; the same command goes on where it was'
+    raise KeyboardInterrupt(text) from None
   last.write_text(json.dumps(result))
   if arguments.output:
     from pax_softmoe.tuning import picture
@@ -295,10 +298,10 @@ def _explain(arguments: argparse.Namespace, last: pathlib.Path) -> int:
   return 0
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
+def _read(path: os.PathLike) -> dict[str, Any]:
   """Returns a result; raises UsageError if the file has none."""
   try:
-    result = json.loads(path.read_text())
+    result = json.loads(epath.Path(path).read_text())
     result['points']
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise main.UsageError(f'{path} is no result of tune: {error}') from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from etils import epath
 from pax_softmoe.checkpoints import inspecting
+from pax_softmoe.running import files
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   job_dir = arguments.job_dir
   folder = job_dir / 'checkpoints'
-  if not folder.is_dir() and not (job_dir / jobs.RECORD_NAME).exists():
+  if not files.is_folder(folder) and not (job_dir / jobs.RECORD_NAME).exists():
     raise main.UsageError(f'{job_dir} holds no job; give the folder of one')
   names = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
   unfinished = list(filter(inspecting.is_unfinished, names))

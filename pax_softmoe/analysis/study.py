@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import json
-import pathlib
 import statistics
 from typing import Any
 
+from etils import epath
 from pax_softmoe.checkpoints import reading
 
 EXPERIMENTS = (
@@ -42,7 +42,7 @@ class Run:
   seed: int
   settings: Mapping[str, Any]
   steps: int
-  job_dir: pathlib.Path
+  job_dir: epath.Path
 
   def steps_saved(self) -> int:
     """Returns the step of the last checkpoint, or 0."""
@@ -62,7 +62,7 @@ def plan(
     seeds: Sequence[int],
     settings: Mapping[str, Any],
     steps: int | None,
-    folder: pathlib.Path,
+    folder: epath.Path,
 ) -> list[Run]:
   """Returns all runs, every experiment with the first seed before the second.
 
@@ -143,7 +143,7 @@ def measure(
 
   calls, facts, batch_sizes = {}, {}, {}
   for name, folder, settings in jobs:
-    path = pathlib.Path(folder) / _EVALUATION_NAME
+    path = epath.Path(folder) / _EVALUATION_NAME
     if name in calls and path.exists():
       continue
     experiment = getattr(experiments, name).with_settings(**settings)()
@@ -214,7 +214,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
   return '\n'.join(lines) + '\n'
 
 
-def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
+def draw(rows: Sequence[Mapping[str, Any]], path: epath.Path) -> None:
   """Draws accuracy against FLOPs and against time, and writes a PNG.
 
   Args:
@@ -249,5 +249,6 @@ def draw(rows: Sequence[Mapping[str, Any]], path: pathlib.Path) -> None:
   axes[0].set_ylabel('test accuracy, %')
   axes[1].legend(fontsize=8, loc='center left', bbox_to_anchor=(1.02, 0.5))
   figure.tight_layout()
-  figure.savefig(path, dpi=150)
+  with path.open('wb') as sink:
+    figure.savefig(sink, dpi=150)
   plt.close(figure)

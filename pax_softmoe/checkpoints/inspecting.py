@@ -7,6 +7,7 @@ import re
 from etils import epath
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import structure
+from pax_softmoe.running import files as running_files
 
 DamageError = checksums.DamageError
 
@@ -129,7 +130,7 @@ def problems(
 
 def folder_problem(folder: epath.Path) -> str | None:
   """Returns what is wrong with a folder before any file is looked at."""
-  if not folder.is_dir():
+  if not running_files.is_folder(folder):
     return 'it is a file and no folder' if folder.exists() else 'it is missing'
   if not any(folder.iterdir()):
     return 'it is empty'

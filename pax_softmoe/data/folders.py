@@ -10,6 +10,7 @@ from typing import Any
 from etils import epath
 from pax_softmoe.data import examples
 from pax_softmoe.data import pictures
+from pax_softmoe.running import files as running_files
 
 # Of operating systems, beside names that begin with a dot.
 _SYSTEM = ('thumbs.db', 'desktop.ini', '__macosx')
@@ -153,7 +154,7 @@ def folder(
       no class.
   """
   path = epath.Path(path)
-  if not path.is_dir():
+  if not running_files.is_folder(path):
     raise ValueError(f'{path}: there is no such folder; give one of images')
   found = _Found(path)
   top, files = found.entries(path)

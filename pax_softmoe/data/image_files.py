@@ -40,7 +40,9 @@ def read(
   except (tf.errors.OpError, ValueError) as error:
     is_tf = isinstance(error, tf.errors.OpError)
     reason = tf_errors.reason(error) if is_tf else error
-    raise ValueError(f'{path} cannot be read as an image: {reason}') from error
+    raise ValueError(
+        f'{path} cannot be read as an image: {reason}; save or copy it again'
+    ) from error
   try:
     image = image_ops.apply_ops(decoded, ops, seed)
   except tf.errors.InvalidArgumentError:

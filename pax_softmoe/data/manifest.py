@@ -75,6 +75,12 @@ def _read(path: str) -> Manifest:
           f'{path}: splits.{name}.examples is {split.examples}, its files have'
           f' {count}; {_REMEDY}'
       )
+  names = [file.name for split in read.splits.values() for file in split.files]
+  for name in names:
+    if names.count(name) > 1:
+      raise ValueError(
+          f'{path}: {name} is listed {names.count(name)} times; {_REMEDY}'
+      )
   return read
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import re
 
 from etils import epath
+from pax_softmoe.running import files as running_files
 
 _SHARD = re.compile(r'-(\d+)-of-(\d+)')
 # What may follow the name of a split, if nothing but a number is wanted.
@@ -32,7 +33,7 @@ def find(folder: epath.PathLike, pattern: str, split: str) -> list[str]:
       some are missing.
   """
   folder = epath.Path(folder)
-  if not folder.is_dir():
+  if not running_files.is_folder(folder):
     raise ValueError(
         f'{folder}: there is no such folder; give the one that holds the'
         ' TFRecord files'

@@ -76,8 +76,12 @@ def _lines(path: epath.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
   """Yields the values of each row that has any, and where it begins."""
   try:
     text = path.read_bytes().decode('utf-8-sig')
-  except (OSError, UnicodeError) as error:
-    raise ValueError(f'{path}: cannot be read as text: {error}') from None
+  except OSError as error:
+    raise ValueError(f'{path}: cannot be read: {error.strerror}') from None
+  except UnicodeError as error:
+    raise ValueError(
+        f'{path}: it is no text in UTF-8 ({error}); save it as UTF-8'
+    ) from None
   rows = csv.reader(
       io.StringIO(text, newline=''), delimiter=delimiter, strict=True
   )
@@ -145,12 +149,17 @@ def csv_file(
   repeated = []
   for row in rows:
     name = row.values['path']
-    split = examples.split_of(row.values['split'] if has_splits else 'train')
-    if not name or not labels[row.line] or not split:
+    if not name or not labels[row.line]:
       raise ValueError(
-          f'{path}, line {row.line}: it needs a path, at least one label and,'
-          ' if the column split is not empty, one of train, validation and'
-          ' test; fill them in'
+          f'{path}, line {row.line}: it needs a path and at least one label;'
+          ' fill them in'
+      )
+    word = row.values['split'] if has_splits else 'train'
+    split = examples.split_of(word)
+    if not split:
+      raise ValueError(
+          f'{path}, line {row.line}: the split is {word!r}; give one of train,'
+          ' validation and test'
       )
     what = split, tuple(sorted({index[label] for label in labels[row.line]}))
     place = examples.same_name(os.path.normpath(str(path.parent / name)))

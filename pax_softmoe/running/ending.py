@@ -114,10 +114,21 @@ def _exit(code: int, why: str) -> None:
   os._exit(code)
 
 
+def first_line(error: BaseException) -> str:
+  """Returns what an error says first, '' if it says nothing."""
+  lines = _lines(error)
+  # Where TensorFlow names the file.
+  more = lines[1:2] if lines[1:] and lines[1].startswith('when ') else []
+  return ' '.join(lines[:1] + more)
+
+
+def _lines(error: BaseException) -> list[str]:
+  return [line.strip() for line in str(error).splitlines() if line.strip()]
+
+
 def reason(error: BaseException) -> str:
   """Returns in one line why something failed."""
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  text = lines[0] if lines else ''
+  lines, text = _lines(error), first_line(error)
   kind = type(error).__name__
   for word in _FULL:
     # TensorStore and TensorFlow have it somewhere in their texts.

@@ -10,6 +10,13 @@ def is_remote(path: os.PathLike | str) -> bool:
   return '://' in os.fspath(path)
 
 
+def is_folder(path: os.PathLike | str) -> bool:
+  """Returns whether there is such a folder; raises if that cannot be known."""
+  folder = epath.Path(path)
+  # Of a bucket that is out of reach, `is_dir` says False and `exists` raises.
+  return folder.exists() and folder.is_dir()
+
+
 def read(path: epath.Path) -> str | None:
   """Returns the text of a file; None if there is none."""
   try:

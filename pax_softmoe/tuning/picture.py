@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import pathlib
 from typing import Any
 
+from etils import epath
 import matplotlib
 
 matplotlib.use('Agg')
@@ -16,7 +16,7 @@ _MARKERS = {'full': 'o', 'low': 's', 'none': '.'}
 _MAX_BARS = 12
 
 
-def draw(result: Mapping[str, Any], output: pathlib.Path) -> None:
+def draw(result: Mapping[str, Any], output: epath.Path) -> None:
   """Draws time against memory, and where the time of the best points goes.
 
   Args:
@@ -33,7 +33,8 @@ def draw(result: Mapping[str, Any], output: pathlib.Path) -> None:
       ' estimates of the TPU compiler and of arithmetic, no measurements'
   )
   fig.tight_layout()
-  fig.savefig(output, dpi=120)
+  with output.open('wb') as sink:
+    fig.savefig(sink, format='png', dpi=120)
   plt.close(fig)
 
 

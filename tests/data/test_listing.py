@@ -252,8 +252,18 @@ def test_other_suffixes_are_tables_too(tmp_path, name):
             'path,label\na.png,7800000001\n',
             'more than 1,000,000 classes; count',
         ),
-        ('path,label,split\na.png,a,train\nb.png,b,\n', 'line 3: it needs a'),
-        (b'path,label\na.png,caf\xe9\n', 'cannot be read as text'),
+        (
+            'path,label,split\na.png,a,train\nb.png,b,\n',
+            "line 3: the split is ''",
+        ),
+        (
+            'path,label,split\na.png,a,trian\n',
+            "line 2: the split is 'trian'; g",
+        ),
+        (
+            b'path,label\na.png,caf\xe9\n',
+            'no text in UTF-8.*; save it as UTF-8',
+        ),
         (
             'path,label,split\na.png,a,train\nb.png,b,val\n',
             '1 of 2 classes have no image to train on: b',

@@ -240,7 +240,10 @@ def test_numbers_in_a_csv_are_indices(tmp_path):
         (('path,class', 'images/0.png,a'), "no column 'label' among"),
         (('path,label', 'images/0.png,a', ',b'), 'line 3: it needs a path'),
         (('path,label', 'images/0.png, ; '), 'line 2: it needs a path'),
-        (('path,label,split', 'images/0.png,a,dev'), 'line 2: it needs'),
+        (
+            ('path,label,split', 'images/0.png,a,dev'),
+            "line 2: the split is 'dev'",
+        ),
         (('path,label',), 'there is no image'),
     ],
 )
@@ -356,6 +359,13 @@ def changed(prepared, folder, change):
   return manifest.source(str(folder))
 
 
+def listed_twice(made):
+  split = made['splits']['train']
+  split['files'].append(split['files'][0])
+  split['examples'] += split['files'][0]['examples']
+  return made
+
+
 def overstated(made):
   for count in (made['splits']['train'], made['splits']['train']['files'][0]):
     count['examples'] += 1
@@ -388,6 +398,7 @@ def overstated(made):
             ),
             r'splits.train.examples is 9, its files have 28',
         ),
+        (listed_twice, 'train-00000-of-00001.tfrecord is listed 2 times'),
     ],
 )
 def test_manifest_of_another_form_is_refused(
