@@ -146,12 +146,12 @@ IMAGENET = dict(
 )
 
 FASHION = dict(
-    steps=1_000,
+    steps=1_200,
     batch=128,
     rate=4e-3,
     schedule='rsqrt',
     warmup=100,
-    cooldown=900,
+    cooldown=1_100,
     timescale=1_000,
     clip=1.0,
     head_decay=0.03,
@@ -163,8 +163,10 @@ FASHION = dict(
     ops=['FlipLeftRight', 'ValueRange'],
     eval_ops=['ValueRange'],
     compute='float32',
+    mixup=0.5,
 )
 FASHION_FINETUNE = FASHION | dict(
+    mixup=0.0,
     steps=300,
     batch=64,
     rate=3e-3,
