@@ -78,6 +78,12 @@ def newest(job):
   return job / 'checkpoints/checkpoint_00000009'
 
 
+AFRESH = (
+    '; or to start the data afresh set'
+    ' --fdl=set:task.train.enable_input_checkpointing=False'
+)
+
+
 def restore(job, step, train_input=None):
   """Restores the newest checkpoint as Pax does when a job goes on."""
   with step.mesh:
@@ -169,7 +175,9 @@ def check_message(error, job, name):
   folder = newest(job)
   assert '\n' not in message
   assert message.startswith(f'{folder}/{name}' if name else f'{folder}: it is')
-  assert message.endswith(f'; remove the folder {folder} to go on from step 7')
+  assert message.removesuffix(AFRESH).endswith(
+      f'; remove the folder {folder} to go on from step 7'
+  )
 
 
 @pytest.mark.parametrize('kind', DAMAGE)
@@ -179,10 +187,21 @@ def test_a_job_does_not_go_on_from_a_damaged_checkpoint(job, steps, kind):
     pytest.skip('only checksums tell')
   damage(newest(job) / name)
   before = snapshot(job)
+  reads = object() if kind.startswith('input') else None
   with pytest.raises(inspecting.DamageError) as raised:
-    restore(job, steps(**SETTINGS))
+    restore(job, steps(**SETTINGS), train_input=reads)
   check_message(raised.value, job, name)
+  assert (AFRESH in str(raised.value)) == bool(reads)
   assert snapshot(job) == before
+
+
+@pytest.mark.parametrize('kind', [k for k in DAMAGE if k.startswith('input')])
+def test_a_job_that_begins_its_data_afresh_needs_no_input_state(
+    job, steps, kind
+):
+  name, damage, _ = DAMAGE[kind]
+  damage(newest(job) / name)
+  assert int(restore(job, steps(**SETTINGS)).step) == 9
 
 
 def test_a_whole_checkpoint_is_restored(job, steps):
