@@ -87,6 +87,7 @@ lint: env-dev
 	$(BIN)/ruff check pax_softmoe experiments tools tests docs bazel
 	$(BIN)/pyink --check --quiet pax_softmoe experiments tools tests docs bazel
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/shellcheck pax_softmoe/launch/*.sh .ci/* bazel/install bazel/test
 
 format: env-dev

@@ -1,52 +1,54 @@
-"""How libraries, binaries and tests of this project are built.
+"""How packages, programs and tests of this project are built.
 
-A dependency on a package from PyPI is a comment in `deps`, "# Implicit jax
-dependency.", as in Pax: the Python that //bazel:python.bzl finds has them all.
-tests/test_build.py keeps `deps` equal to what a file imports.
+A package is one target, and depends on the packages that it imports;
+tests/test_build.py keeps that so. Packages from PyPI are no dependencies: the
+Python that //bazel:python.bzl finds has them all.
 """
 
-def softmoe_library(name, srcs, deps = [], by_name = [], **kwargs):
-    """A library of one file.
+def softmoe_package(deps = [], data = []):
+    """The package of a folder, a library of its name.
 
     Args:
-      name: that of the file without .py, of the folder for __init__.py.
-      srcs: the file.
-      deps: what it imports.
-      by_name: what it imports by names that are only known at run time.
-      **kwargs: of py_library.
+      deps: other packages.
+      data: what its modules read.
     """
     native.py_library(
-        name = name,
-        srcs = srcs,
+        name = native.package_name().rpartition("/")[2],
+        srcs = native.glob(["*.py"]),
         srcs_version = "PY3",
-        deps = deps + by_name,
-        **kwargs
+        data = data,
+        deps = deps,
     )
 
-def softmoe_binary(name, srcs, main, deps = [], by_name = []):
-    """A program of one file; see softmoe_library."""
+def softmoe_binary(name, srcs = [], deps = []):
+    """The program name.py, or that of a package's __main__.py."""
     native.py_binary(
         name = name,
-        srcs = srcs,
-        main = main,
+        srcs = srcs or [name + ".py"],
+        main = srcs[0] if srcs else name + ".py",
         python_version = "PY3",
         srcs_version = "PY3",
-        deps = deps + by_name,
+        deps = deps,
     )
 
-def softmoe_test(name, srcs, deps = [], by_name = [], data = [], **kwargs):
-    """The tests of one file, run by pytest with the options of setup.cfg."""
-    native.py_test(
-        name = name,
-        srcs = srcs + ["//bazel:run_pytest.py"],
-        main = "//bazel:run_pytest.py",
-        args = ["$(location " + srcs[0] + ")"],
-        python_version = "PY3",
-        srcs_version = "PY3",
-        data = data + ["//:setup.cfg"],
-        deps = deps + by_name,
-        **kwargs
-    )
+def softmoe_tests(deps, data = []):
+    """Each test_*.py of a folder, run by pytest with the options of setup.cfg.
+
+    Args:
+      deps: of all of them.
+      data: what they read.
+    """
+    for path in native.glob(["test_*.py"]):
+        native.py_test(
+            name = path[:-len(".py")],
+            srcs = [path, "//bazel:run_pytest.py"],
+            main = "//bazel:run_pytest.py",
+            args = ["$(location " + path + ")"],
+            python_version = "PY3",
+            srcs_version = "PY3",
+            data = data + ["//:setup.cfg"],
+            deps = deps,
+        )
 
 def pax_targets(experiments):
     """Pax' programs with experiments registered, by the names that Pax uses.
@@ -86,9 +88,6 @@ def _pax_program(name, module, experiments, rule, **kwargs):
         srcs = [name + ".py"],
         python_version = "PY3",
         srcs_version = "PY3",
-        deps = [
-            experiments,
-            # Implicit paxml dependency.
-        ],
+        deps = [experiments],
         **kwargs
     )

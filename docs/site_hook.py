@@ -20,13 +20,20 @@ MARK = '<!-- every error -->'
 # Packages with a page of the reference; the rest is for commands.
 PACKAGES = (
     'pax_softmoe',
-    'pax_softmoe.layers',
-    'pax_softmoe.models',
-    'pax_softmoe.data',
+    'pax_softmoe.bench',
     'pax_softmoe.checkpoints',
-    'pax_softmoe.analysis',
-    'pax_softmoe.tuning',
+    'pax_softmoe.data.ops',
+    'pax_softmoe.data.read',
+    'pax_softmoe.data.prepare',
+    'pax_softmoe.evaluation',
     'pax_softmoe.experiments',
+    'pax_softmoe.hlo',
+    'pax_softmoe.layers',
+    'pax_softmoe.model_size',
+    'pax_softmoe.sharding',
+    'pax_softmoe.tpu',
+    'pax_softmoe.training',
+    'pax_softmoe.tuning',
 )
 
 

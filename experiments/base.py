@@ -8,22 +8,22 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 from pax_softmoe import compat
-from pax_softmoe import device_mesh
-from pax_softmoe import optimizers
-from pax_softmoe import sharding
-from pax_softmoe.data import image_input
-from pax_softmoe.data import sources
+from pax_softmoe.data.read import image_input
+from pax_softmoe.data.read import sources
 from pax_softmoe.experiments import declared
 from pax_softmoe.experiments import long_jobs
 from pax_softmoe.experiments import settings
 from pax_softmoe.experiments import start_and_fewshot
 from pax_softmoe.experiments import stored
 from pax_softmoe.experiments import validation
-from pax_softmoe.layers import annotate
+from pax_softmoe.layers import classification
 from pax_softmoe.layers import vit
-from pax_softmoe.models import classification
 from pax_softmoe.running import ending
 from pax_softmoe.running import run
+from pax_softmoe.sharding import annotate
+from pax_softmoe.sharding import axis_rules
+from pax_softmoe.sharding import device_mesh
+from pax_softmoe.training import optimizers
 from paxml import base_experiment
 from paxml import parameterized_experiment
 from paxml import partitioning
@@ -318,9 +318,9 @@ class ImageClassification(
 
   # Mesh and task.
 
-  def sharding_rules(self) -> sharding.ShardingRules:
+  def sharding_rules(self) -> axis_rules.ShardingRules:
     """Returns the preset with the overrides applied."""
-    return sharding.preset(self.SHARDING).override(self.SHARDING_OVERRIDES)
+    return axis_rules.preset(self.SHARDING).override(self.SHARDING_OVERRIDES)
 
   def ici_mesh_shape(self) -> tuple[int, ...]:
     """Returns the mesh of one slice, (replica, data, expert, mdl)."""
@@ -328,7 +328,7 @@ class ImageClassification(
       return tuple(self.ICI_MESH_SHAPE)
     slices = math.prod(self.DCN_MESH_SHAPE or (1,))
     chips = max(1, jax.device_count() // slices)
-    return sharding.default_mesh_shape(chips, self.num_experts())
+    return axis_rules.default_mesh_shape(chips, self.num_experts())
 
   def mesh_shape(self) -> tuple[int, ...]:
     """Returns the mesh over all slices."""
@@ -339,7 +339,7 @@ class ImageClassification(
     """Returns the template of the model with its place on the mesh."""
     model = self.model()
     annotate.annotate_classifier(model, self.sharding_rules())
-    model.mesh_axis_names = sharding.MESH_AXES
+    model.mesh_axis_names = axis_rules.MESH_AXES
     model.ici_mesh_shape = self.ici_mesh_shape()
     model.dcn_mesh_shape = self.DCN_MESH_SHAPE
     return model

@@ -9,9 +9,9 @@ from typing import Annotated
 from typing import Literal
 
 from jax import numpy as jnp
-from pax_softmoe import sharding
 from pax_softmoe.experiments import settings
 from pax_softmoe.layers import stack
+from pax_softmoe.sharding import axis_rules
 
 Count = settings.Count
 Kept = settings.Kept
@@ -127,7 +127,7 @@ class Layout:
   ] = None
   SHARDING: Annotated[
       str,
-      settings.OneOf(sharding.PRESETS),
+      settings.OneOf(axis_rules.PRESETS),
       'Preset of which mesh axes split which dimensions.',
   ] = 'expert_parallel'
   SHARDING_OVERRIDES: Annotated[

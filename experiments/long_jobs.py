@@ -5,12 +5,12 @@ from typing import Annotated
 from typing import Any
 
 import fiddle as fdl
-from pax_softmoe import optimizers
-from pax_softmoe.analysis import model_size
 from pax_softmoe.experiments import settings
-from pax_softmoe.models import train_program
+from pax_softmoe.model_size import counts
 from pax_softmoe.running import record
 from pax_softmoe.running import run
+from pax_softmoe.training import optimizers
+from pax_softmoe.training import train_program
 from paxml import base_executor
 from paxml import base_experiment
 from paxml import programs
@@ -94,7 +94,7 @@ class LongJobSettings(LongJob):
         train_program.TrainSettings, **fdl.ordered_arguments(train)
     )
     # The backward pass costs two forward passes.
-    train.flop_per_image = 3 * model_size.forward_flops(self)
+    train.flop_per_image = 3 * counts.forward_flops(self)
     train.max_skipped_steps = self.MAX_SKIPPED_STEPS
     train.keep_every_steps = self.SAVE_KEEP_EVERY_STEPS
     if not self.VERIFY_CHECKPOINTS:

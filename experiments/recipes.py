@@ -5,9 +5,9 @@ from typing import Annotated
 from typing import Any
 
 from jax import numpy as jnp
-from pax_softmoe.data import image_ops
-from pax_softmoe.data import named
-from pax_softmoe.data import sources
+from pax_softmoe.data.ops import image_ops
+from pax_softmoe.data.read import named
+from pax_softmoe.data.read import sources
 from pax_softmoe.experiments import base
 from pax_softmoe.experiments import settings
 from praxis import optimizers

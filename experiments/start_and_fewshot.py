@@ -5,11 +5,11 @@ from typing import Annotated
 from typing import Any
 
 import jax
-from pax_softmoe.data import fewshot_sets
+from pax_softmoe.data.read import fewshot_sets
+from pax_softmoe.evaluation import fewshot_program
 from pax_softmoe.experiments import settings
 from pax_softmoe.experiments import validation
-from pax_softmoe.models import fewshot_program
-from pax_softmoe.models import image_task
+from pax_softmoe.training import image_task
 from paxml import base_experiment
 from paxml import programs
 from paxml import tasks_lib

@@ -14,7 +14,7 @@ import json
 import pathlib
 from typing import Any
 
-from pax_softmoe.analysis import tpu
+from pax_softmoe.tpu import hardware
 
 FOLDER = pathlib.Path(__file__).with_name('tuned')
 
@@ -62,7 +62,7 @@ def find(experiment: type, slices: str) -> dict[str, Any]:
   Raises:
     ValueError: there is no such slice, or nothing is stored for it.
   """
-  tpu.parse_slices(slices)
+  hardware.parse_slices(slices)
   by_slice = {}
   for cls in reversed(experiment.__mro__):
     by_slice.update(entries(cls.__name__))

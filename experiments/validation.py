@@ -8,9 +8,9 @@ from typing import Any
 
 from etils import epath
 import jax
-from pax_softmoe import sharding
+from pax_softmoe import files
 from pax_softmoe.experiments import settings
-from pax_softmoe.running import files
+from pax_softmoe.sharding import fits
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def _check_model(experiment: Any) -> None:
     raise ValueError(
         f'{name}: images of {image} pixels cannot be cut into patches of'
         f' {patch}; set IMAGE_SIZE to {sizes}, or PATCH_SIZE to one of'
-        f' {_numbers(divisors(image))}'
+        f' {fits.numbers(fits.divisors(image))}'
     )
   # Routers that let images compete need whole groups of them.
   group = getattr(experiment, 'GROUP_SIZE', 1)
@@ -112,7 +112,8 @@ def _check_model(experiment: Any) -> None:
     if batch % group:
       raise ValueError(
           f'{name}: {batch} images ({setting}) cannot be cut into groups of'
-          f' {group}; set GROUP_SIZE to one of {_numbers(divisors(batch))}'
+          f' {group}; set GROUP_SIZE to one of'
+          f' {fits.numbers(fits.divisors(batch))}'
       )
     processes = jax.process_count()
     if batch % processes:
@@ -125,7 +126,7 @@ def _check_model(experiment: Any) -> None:
   if dims % heads:
     raise ValueError(
         f'{name}: {dims} model dims (MODEL_DIMS) cannot be split into {heads}'
-        f' heads; set NUM_HEADS to one of {_numbers(divisors(dims))}'
+        f' heads; set NUM_HEADS to one of {fits.numbers(fits.divisors(dims))}'
     )
   layers, moe_layers = experiment.NUM_LAYERS, experiment.moe_layers()
   beyond = [i for i in moe_layers if not 0 <= i < layers]
@@ -177,12 +178,14 @@ def _check_start(path: str) -> None:
 def _check_mesh(experiment: Any) -> None:
   """Raises ValueError if the experiment cannot be split over its mesh."""
   mesh = experiment.mesh_shape()
-  problem = mesh_problem(experiment, mesh)
+  problem = fits.mesh_problem(experiment, mesh)
   if problem:
-    choices = valid_meshes(experiment, math.prod(experiment.ici_mesh_shape()))
+    choices = fits.valid_meshes(
+        experiment, math.prod(experiment.ici_mesh_shape())
+    )
     raise ValueError(
         f'{type(experiment).__name__}: {problem}; valid meshes:'
-        f' {_meshes(choices)}'
+        f' {fits.listed(choices)}'
     )
 
 
@@ -195,104 +198,12 @@ def _check_devices(experiment: Any) -> None:
     raise ValueError(
         f'{name}: {devices} devices cannot be {slices} equal slices; set'
         ' DCN_MESH_SHAPE to sizes whose product is one of'
-        f' {_numbers(divisors(devices))}'
+        f' {fits.numbers(fits.divisors(devices))}'
     )
   if math.prod(mesh) != devices:
-    choices = valid_meshes(experiment, devices // slices)
+    choices = fits.valid_meshes(experiment, devices // slices)
     raise ValueError(
         f'{name}: a mesh of {" x ".join(map(str, mesh))} needs'
         f' {math.prod(mesh)} devices, and there are {devices}; set'
-        f' ICI_MESH_SHAPE to one of {_meshes(choices)}'
+        f' ICI_MESH_SHAPE to one of {fits.listed(choices)}'
     )
-
-
-def mesh_problem(experiment: Any, mesh: tuple[int, ...]) -> str | None:
-  """Returns why the experiment cannot run on that mesh, or None if it can.
-
-  Args:
-    experiment: an `ImageClassification`.
-    mesh: (replica, data, expert, mdl), over all slices.
-  """
-  rules = experiment.sharding_rules()
-
-  def parts(letter, kind):
-    return sharding.axis_size(mesh, getattr(rules, kind)(letter)[0])
-
-  group = getattr(experiment, 'GROUP_SIZE', 1)
-  images = 'images' if group == 1 else f'groups of {group} images'
-  train, evaluation = experiment.TRAIN_BATCH_SIZE, experiment.EVAL_BATCH_SIZE
-  experts, hidden = experiment.num_experts(), experiment.HIDDEN_DIMS
-  wanted = (
-      ('experts', 'NUM_EXPERTS', experts, parts('e', 'activation')),
-      ('hidden dims', 'HIDDEN_DIMS', hidden, parts('h', 'activation')),
-      ('hidden dims', 'HIDDEN_DIMS', hidden, parts('h', 'expert_weight')),
-      ('heads', 'NUM_HEADS', experiment.NUM_HEADS, parts('a', 'activation')),
-      (
-          'model dims',
-          'MODEL_DIMS',
-          experiment.MODEL_DIMS,
-          parts('d', 'dense_weight'),
-      ),
-      (images, 'TRAIN_BATCH_SIZE', train // group, parts('b', 'activation')),
-      (
-          images,
-          'EVAL_BATCH_SIZE',
-          evaluation // group,
-          parts('b', 'activation'),
-      ),
-  )
-  for what, setting, size, count in wanted:
-    # A dense model has one "expert", which nothing splits.
-    if size % count and not (what == 'experts' and size == 1):
-      fits = _numbers(divisors(size))
-      return (
-          f'{size} {what} ({setting}) cannot be split over {count} devices of'
-          f' a {" x ".join(map(str, mesh))} mesh; the number must be one of'
-          f' {fits}'
-      )
-  return None
-
-
-def valid_meshes(experiment: Any, chips: int) -> list[tuple[int, ...]]:
-  """Returns the meshes of one slice of `chips` to run the experiment on.
-
-  Those with an axis along which all devices would do the same work would run
-  too, and are left out.
-
-  Args:
-    experiment: an `ImageClassification`.
-    chips: devices of a slice.
-
-  Returns:
-    (replica, data, expert, mdl) with replica 1, widest expert axis first.
-  """
-  dcn = experiment.DCN_MESH_SHAPE or (1, 1, 1, 1)
-  rules = experiment.sharding_rules()
-  return [
-      ici
-      for ici in meshes(chips)
-      if not rules.has_idle_axis(ici)
-      and not mesh_problem(experiment, tuple(i * d for i, d in zip(ici, dcn)))
-  ]
-
-
-def meshes(chips: int) -> Iterator[tuple[int, ...]]:
-  """Yields all meshes of one replica of `chips`, widest expert axis first."""
-  for expert in reversed(divisors(chips)):
-    for mdl in divisors(chips // expert):
-      yield 1, chips // expert // mdl, expert, mdl
-
-
-def divisors(n: int) -> list[int]:
-  """Returns all divisors of n, ascending."""
-  small = [i for i in range(1, math.isqrt(n) + 1) if n % i == 0]
-  return sorted({*small, *(n // i for i in small)})
-
-
-def _numbers(values: list[int]) -> str:
-  shown = values if len(values) <= 9 else values[:8] + ['…', values[-1]]
-  return ', '.join(map(str, shown))
-
-
-def _meshes(meshes: list[tuple[int, ...]]) -> str:
-  return ', '.join(map(str, meshes[:8])) or 'none for this many devices'

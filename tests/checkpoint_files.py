@@ -19,8 +19,8 @@ from jax import numpy as jnp
 import numpy as np
 from pax_jobs import TINY
 from pax_softmoe import experiments
-from pax_softmoe.analysis import train_step
-from pax_softmoe.models import inference
+from pax_softmoe.evaluation import inference
+from pax_softmoe.tpu import train_step
 from paxml import checkpoint_types
 from paxml import checkpoints
 from paxml import tasks_lib

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from pax_softmoe.analysis import pax_log
+from pax_softmoe.training import pax_log
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from pax_softmoe import experiments
-from pax_softmoe.analysis import train_step
+from pax_softmoe.tpu import train_step
 from praxis import py_utils
 
 # Compiles three times as fast, to slower code.

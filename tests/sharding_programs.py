@@ -12,7 +12,7 @@ import pathlib
 import sys
 
 import jax
-from pax_softmoe.analysis import train_step
+from pax_softmoe.tpu import train_step
 import sharding_cases
 from sharding_cases import Case
 

@@ -199,7 +199,7 @@ def test_every_error_says_what_to_change_or_the_docs_do():
 def test_errors_are_found_in_the_source():
   found = [e for e in errors.find() if e.function == 'preset']
   (error,) = found
-  assert error.module == 'pax_softmoe/sharding.py'
+  assert error.module == 'pax_softmoe/sharding/axis_rules.py'
   assert error.kind == 'ValueError'
   assert error.message == 'no sharding preset …; use one of …'
 

@@ -16,7 +16,7 @@ import sys
 import checkpoint_files
 import numpy as np
 import pax_jobs
-from pax_softmoe.models import inference
+from pax_softmoe.evaluation import inference
 from pax_softmoe.tools import jobs
 from PIL import Image
 from PIL import ImageDraw

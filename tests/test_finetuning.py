@@ -13,16 +13,16 @@ from pax_jobs import as_config
 from pax_jobs import run
 from pax_jobs import scalars
 from pax_softmoe import experiments
-from pax_softmoe.analysis import model_size
-from pax_softmoe.analysis import pax_log
 from pax_softmoe.checkpoints import adapt
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
 from pax_softmoe.checkpoints import warm_start
-from pax_softmoe.data import sources
+from pax_softmoe.data.read import sources
+from pax_softmoe.model_size import counts
 from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
+from pax_softmoe.training import pax_log
 from paxml import checkpoint_types
 from paxml import partitioning
 from paxml import tasks_lib
@@ -174,7 +174,7 @@ def test_flag_of_train_is_the_setting(monkeypatch, tmp_path):
 
 def find(source, changes=None, name=FINETUNE, **settings):
   of = checkpoint_files.experiment(name, **{'NUM_EXPERTS': 4, **settings})
-  wanted = adapt.shapes_of(model_size.abstract_weights(of))
+  wanted = adapt.shapes_of(counts.abstract_weights(of))
   grid = of.IMAGE_SIZE // of.PATCH_SIZE
   changes = changes or adapt.Changes(take_head=of.INIT_HEAD)
   return warm_start.find(source[0], wanted, grid, changes)

@@ -9,7 +9,7 @@ import pathlib
 from typing import Any
 
 import fiddle as fdl
-from pax_softmoe.analysis import catalogue
+from pax_softmoe.model_size import catalogue
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import list_command
 import pytest
@@ -62,7 +62,7 @@ def test_there_is_no_golden_text_of_what_is_gone():
 def described(name: str) -> dict[str | None, dict[str, Any]]:
   """Returns an experiment's descriptions, by slice, as JSON has them."""
   cls = jobs.find_experiment(name)
-  from pax_softmoe.analysis import description
+  from pax_softmoe.experiments import description
   from pax_softmoe.experiments import stored
 
   found = {None: description.describe(cls)}

@@ -15,8 +15,8 @@ import numpy as np
 import optax
 import pax_jobs
 from pax_softmoe import experiments
-from pax_softmoe import optimizers
-from pax_softmoe.models import train_program
+from pax_softmoe.training import optimizers
+from pax_softmoe.training import train_program
 from praxis import pax_fiddle
 from praxis import schedules
 import pytest

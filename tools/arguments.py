@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from etils import epath
-from pax_softmoe.running import files
+from pax_softmoe import files
 
 
 def _checked(

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
   result = {'shape': shape, 'rounds': arguments.rounds}
   if parts:
     result = child.call(
-        'pax_softmoe.analysis.bench:run',
+        'pax_softmoe.bench.speed:run',
         shape=shape,
         parts=parts,
         rounds=arguments.rounds,
@@ -94,9 +94,9 @@ def _against_plain(
 ) -> dict[str, Any]:
   """Returns milliseconds of both sides, and how many times ours is faster."""
   with quiet.startup():
-    from pax_softmoe.analysis import bench
+    from pax_softmoe.bench import speed
 
-  function = 'pax_softmoe.analysis.bench_plain:turns'
+  function = 'pax_softmoe.bench.plain:turns'
   environments = {
       'package': jobs.without_thunks(jobs.child_environment()),
       'plain': {**os.environ, 'TPU_SKIP_MDS_QUERY': '1'},
@@ -119,10 +119,10 @@ def _against_plain(
   pairs = zip(seconds['package'], seconds['plain'])
   return {
       'ms': {
-          side: bench.spread([1e3 * s for s in values])
+          side: speed.spread([1e3 * s for s in values])
           for side, values in seconds.items()
       },
-      'speedup': bench.spread([plain / ours for ours, plain in pairs]),
+      'speedup': speed.spread([plain / ours for ours, plain in pairs]),
   }
 
 

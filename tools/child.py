@@ -13,13 +13,13 @@ import subprocess
 import sys
 from typing import Any
 
-from pax_softmoe.analysis import pax_log
+from pax_softmoe import files
 from pax_softmoe.running import claim
-from pax_softmoe.running import files
 from pax_softmoe.running import parent
 from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import quiet
+from pax_softmoe.training import pax_log
 
 _POLL_SECONDS = 0.2
 _CHUNK = 1 << 16

@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   # Takes seconds: they load TensorFlow.
   with quiet.startup():
-    from pax_softmoe.data import listing
-    from pax_softmoe.data import writing
+    from pax_softmoe.data.prepare import listing
+    from pax_softmoe.data.prepare import writing
 
   output = arguments_of.absolute(arguments.output)
   found = listing.find(arguments.source, arguments.validation_fraction)

@@ -12,8 +12,8 @@ import itertools
 import sys
 from typing import Any
 
-from pax_softmoe import sharding
-from pax_softmoe.analysis import catalogue
+from pax_softmoe.model_size import catalogue
+from pax_softmoe.sharding import axis_rules
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import tables
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
   _print_settings(facts['settings'])
   weights, activations = (
       [
-          sharding.Array(**{k: a[k] for k in catalogue.ARRAY})
+          axis_rules.Array(**{k: a[k] for k in catalogue.ARRAY})
           for a in facts[kind]
       ]
       for kind in ('weights', 'activations')
@@ -77,7 +77,7 @@ def _computed(name: str, settings: dict[str, Any]) -> dict[str, Any]:
   """Returns what an experiment is with some settings changed."""
   print('loading PaxML and TensorFlow …', file=sys.stderr, flush=True)
   cls = jobs.find_experiment(name)
-  from pax_softmoe.analysis import description
+  from pax_softmoe.experiments import description
 
   changed = cls.with_settings(**settings) if settings else cls
   return description.describe(changed, settings)
@@ -123,7 +123,7 @@ def _text(value: Any) -> str:
 
 def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
   """Prints what is stored for a slice."""
-  from pax_softmoe.analysis import tpu
+  from pax_softmoe.tpu import hardware
 
   print(
       f'  Tuned for {slices}: estimates of the compiler for TPU v4 and of'
@@ -136,7 +136,7 @@ def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
   )
   versions = ', '.join(f'{k} {v}' for k, v in tuned['versions'].items())
   for name, value in (
-      ('memory', f'{estimate["hbm_gib"]:.2f} of {tpu.USABLE_HBM_GIB} GiB'),
+      ('memory', f'{estimate["hbm_gib"]:.2f} of {hardware.USABLE_HBM_GIB} GiB'),
       ('exchanged, GB a chip', gigabytes or 'nothing'),
       ('compute', f'{estimate["compute_ms"]:.0f} ms'),
       ('communication', f'{estimate["communication_ms"]:.0f} ms'),
@@ -151,7 +151,7 @@ def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
   print()
 
 
-def _print_arrays(title: str, arrays: Sequence[sharding.Array]) -> None:
+def _print_arrays(title: str, arrays: Sequence[axis_rules.Array]) -> None:
   """Prints a table of arrays."""
   table = tables.new()
   for column in (title, 'shape', 'split over', 'MiB a device'):

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
   experiment = jobs.experiment_of(arguments)
   # Imported after the arguments are known to be good; they take seconds.
-  from pax_softmoe.models import inference
+  from pax_softmoe.evaluation import inference
 
   classifier = inference.TrainedClassifier(
       experiment, arguments.job_dir, arguments.step

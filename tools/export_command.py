@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     raise main.UsageError(f'{output} is not empty; choose another --output')
   # Imported after the arguments are known to be good; they take seconds.
   from pax_softmoe.checkpoints import reading
-  from pax_softmoe.models import export
+  from pax_softmoe.evaluation import export
 
   job_dir = arguments.job_dir
   reading.check_fits(job_dir, experiment, arguments.step)

@@ -5,7 +5,7 @@
 
 From the features of a few training images of each class, ridge regression
 learns to classify all test images (paper, section 3; see
-pax_softmoe/analysis/fewshot.py). A folder of data holds train-*.tfrecord* and
+pax_softmoe/evaluation/fewshot.py). A folder of data holds train-*.tfrecord* and
 test-* or validation-*, with `image` and `label`, or the original files of
 Fashion-MNIST. All of its training images are read. During training, the setting
 FEWSHOT_DATA does the same at every evaluation.
@@ -46,9 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
   shots = tuple(arguments.shots)
   experiment = jobs.experiment_of(arguments)
   # Imported after the arguments are known to be good; they take seconds.
-  from pax_softmoe.analysis import fewshot
-  from pax_softmoe.data import fewshot_sets
-  from pax_softmoe.models import inference
+  from pax_softmoe.data.read import fewshot_sets
+  from pax_softmoe.evaluation import fewshot
+  from pax_softmoe.evaluation import inference
 
   data = arguments.data or [fewshot_sets.EMBEDDED]
   settings = {'FEWSHOT_DATA': data, 'FEWSHOT_SHOTS': shots}

@@ -70,12 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
   if (output / 'checkpoints').exists():
     raise main.UsageError(f'{output} already holds checkpoints')
   # Imported after the arguments are known to be good; they take seconds.
-  from pax_softmoe.analysis import model_size
   from pax_softmoe.checkpoints import adapt
   from pax_softmoe.checkpoints import warm_start
   from pax_softmoe.checkpoints import writing
+  from pax_softmoe.model_size import counts
 
-  wanted = model_size.abstract_weights(experiment)
+  wanted = counts.abstract_weights(experiment)
   found = warm_start.find(
       arguments.source,
       adapt.shapes_of(wanted),
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
   result = {
       'experiment': name,
       'output': str(output),
-      'parameters': model_size.count(wanted),
+      'parameters': counts.count(wanted),
       'fresh': [name for name, array in found.items() if array is None],
   }
   if arguments.json:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 from etils import epath
-from pax_softmoe.running import files
+from pax_softmoe import files
 
 _COPY_SECONDS = 60.0
 # Larger ones are copied less often: a copy is of the whole.

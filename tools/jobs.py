@@ -16,8 +16,8 @@ from typing import Any
 
 from etils import epath
 import pax_softmoe
+from pax_softmoe import files
 from pax_softmoe.running import claim
-from pax_softmoe.running import files
 from pax_softmoe.running import record as record_file
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import main

@@ -97,11 +97,11 @@ def _write(
   settings.update(jobs.parse_settings(arguments.set))
   # Here a slice without stored settings is found out.
   experiment = jobs.find_experiment(name).with_settings(**settings)
-  from pax_softmoe.analysis import tpu
   from pax_softmoe.experiments import stored
   from pax_softmoe.launch import scripts
+  from pax_softmoe.tpu import hardware
 
-  slices, tpu_slice = tpu.parse_slices(arguments.slice)
+  slices, tpu_slice = hardware.parse_slices(arguments.slice)
   job = scripts.Job(
       name=job_name,
       flags=[jobs.experiment_flag(name, settings), *_LONG_JOB],

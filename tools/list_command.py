@@ -65,6 +65,6 @@ def catalogue() -> pathlib.Path:
 def facts(name: str) -> dict[str, Any]:
   """Returns what the table shows of an experiment, by computing it."""
   experiment = jobs.find_experiment(name)()
-  from pax_softmoe.analysis import model_size
+  from pax_softmoe.model_size import counts
 
-  return model_size.describe(experiment)
+  return counts.describe(experiment)

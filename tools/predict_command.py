@@ -34,8 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
   experiment = jobs.experiment_of(arguments)
   # Imported after the arguments are known to be good; they take seconds.
   import numpy as np
-  from pax_softmoe.data import image_files
-  from pax_softmoe.models import inference
+  from pax_softmoe.data.read import image_files
+  from pax_softmoe.evaluation import inference
 
   classifier = inference.TrainedClassifier(
       experiment, arguments.job_dir, arguments.step

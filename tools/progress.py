@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import contextlib
 import time
 
-from pax_softmoe.analysis import pax_log
+from pax_softmoe.training import pax_log
 from rich import console as rich_console
 from rich import progress as rich_progress
 

@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
   # Imported after the arguments are known to be good; they take seconds.
   import numpy as np
-  from pax_softmoe.analysis import routing_weights
-  from pax_softmoe.models import inference
+  from pax_softmoe.evaluation import inference
+  from pax_softmoe.evaluation import routing_weights
 
   classifier = inference.TrainedClassifier(
       experiment, arguments.job_dir, arguments.step

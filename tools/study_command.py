@@ -16,13 +16,13 @@ import json
 import time
 from typing import Any
 
-from pax_softmoe.analysis import pax_log
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import child
 from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import main
+from pax_softmoe.training import pax_log
 from rich import console as rich_console
 from rich import progress as rich_progress
 
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
   jobs.make_folder(output)
   # Imported after the arguments are known to be good; they take seconds.
   jobs.load_experiments()
-  from pax_softmoe.analysis import study
+  from pax_softmoe.bench import study
 
   names = arguments.experiments or study.EXPERIMENTS
   runs = study.plan(
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1
   out.print('evaluating, and measuring times')
   measured = child.call(
-      'pax_softmoe.analysis.study:measure',
+      'pax_softmoe.bench.study:measure',
       jobs=[(one.experiment, str(one.job_dir), one.settings) for one in runs],
       rounds=_ROUNDS,
   )

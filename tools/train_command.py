@@ -19,8 +19,7 @@ import sys
 import time
 
 from etils import epath
-from pax_softmoe.analysis import pax_log
-from pax_softmoe.running import files
+from pax_softmoe import files
 from pax_softmoe.running import parent
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import child
@@ -28,6 +27,7 @@ from pax_softmoe.tools import job_log
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
 from pax_softmoe.tools import progress
+from pax_softmoe.training import pax_log
 from rich import console as rich_console
 
 # What follows `--` is given as `pax_flags`.

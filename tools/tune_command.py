@@ -198,11 +198,11 @@ def _sweep(
         ' give --slice=2xv4-128 for several slices'
     )
   experiment = cls.with_settings(**settings)
-  from pax_softmoe.analysis import tpu
+  from pax_softmoe.tpu import hardware
   from pax_softmoe.tuning import space
   from pax_softmoe.tuning import tune
 
-  slices, tpu_slice = tpu.parse_slices(arguments.slice)
+  slices, tpu_slice = hardware.parse_slices(arguments.slice)
   images = arguments.images_per_chip or space.DEFAULT_IMAGES_PER_CHIP
   if arguments.global_batch:
     chips = slices * tpu_slice.chips

@@ -12,8 +12,8 @@ import argparse
 from typing import Any
 
 from etils import epath
+from pax_softmoe import files
 from pax_softmoe.checkpoints import inspecting
-from pax_softmoe.running import files
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output

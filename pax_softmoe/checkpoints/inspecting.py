@@ -5,9 +5,9 @@ import os
 import re
 
 from etils import epath
+from pax_softmoe import files as running_files
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import structure
-from pax_softmoe.running import files as running_files
 
 DamageError = checksums.DamageError
 

@@ -15,12 +15,12 @@ from etils import epath
 import jax
 import numpy as np
 from pax_softmoe import compat
-from pax_softmoe.analysis import model_size
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import convert
 from pax_softmoe.checkpoints import inspecting
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import structure
+from pax_softmoe.model_size import counts
 from praxis import py_utils
 import tensorstore
 
@@ -214,7 +214,7 @@ def check_fits(
   Raises:
     ValueError: it cannot, or there is no such checkpoint.
   """
-  wanted = model_size.abstract_weights(experiment)
+  wanted = counts.abstract_weights(experiment)
   wanted = jax.tree_util.tree_map(
       lambda w: jax.ShapeDtypeStruct(w.full_shape, w.dtype.dtype), wanted
   )

@@ -24,7 +24,7 @@ from typing import Any
 import uuid
 
 from etils import epath
-from pax_softmoe.running import files
+from pax_softmoe import files
 from pax_softmoe.running import parent
 
 NAME = 'writer.json'

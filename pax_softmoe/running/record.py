@@ -17,7 +17,7 @@ from typing import Any
 from etils import epath
 import numpy as np
 import pax_softmoe
-from pax_softmoe.running import files
+from pax_softmoe import files
 
 NAME = 'softmoe.json'
 EXPERIMENTS = f'{pax_softmoe.__name__}.experiments'

@@ -22,13 +22,13 @@ from typing import Any
 
 from jax import numpy as jnp
 import numpy as np
-from pax_softmoe import sharding
-from pax_softmoe.analysis import collectives
-from pax_softmoe.analysis import ici
-from pax_softmoe.analysis import model_size
-from pax_softmoe.analysis import placement
-from pax_softmoe.analysis import tpu
-from pax_softmoe.experiments import validation
+from pax_softmoe.hlo import collectives
+from pax_softmoe.model_size import counts
+from pax_softmoe.model_size import placement
+from pax_softmoe.sharding import axis_rules
+from pax_softmoe.sharding import fits
+from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import links
 from pax_softmoe.tuning import layout
 from pax_softmoe.tuning import space
 
@@ -52,13 +52,13 @@ WORKING_SET = (24, 4, 4)
 KEPT_BY_NONE = (9, 3, 0)
 
 CONSTANTS = {
-    'peak_flops': tpu.PEAK_FLOPS,
-    'hbm_bytes_per_second': tpu.HBM_BYTES_PER_SECOND,
-    'usable_hbm_gib': tpu.USABLE_HBM_GIB,
-    'clock_hz': tpu.CLOCK_HZ,
-    'link_bytes_per_second': ici.LINK_BYTES_PER_SECOND,
-    'hop_seconds': ici.HOP_SECONDS,
-    'dcn_bytes_per_second': tpu.DCN_BYTES_PER_SECOND,
+    'peak_flops': hardware.PEAK_FLOPS,
+    'hbm_bytes_per_second': hardware.HBM_BYTES_PER_SECOND,
+    'usable_hbm_gib': hardware.USABLE_HBM_GIB,
+    'clock_hz': hardware.CLOCK_HZ,
+    'link_bytes_per_second': links.LINK_BYTES_PER_SECOND,
+    'hop_seconds': links.HOP_SECONDS,
+    'dcn_bytes_per_second': hardware.DCN_BYTES_PER_SECOND,
     'matmul_share_of_peak': MATMUL_SHARE_OF_PEAK,
     'traffic_model_dims': TRAFFIC_MODEL_DIMS,
     'traffic_hidden_dims': TRAFFIC_HIDDEN_DIMS,
@@ -104,12 +104,12 @@ class Model:
     self._experiment = experiment
     self._weights = {}
     plain = experiment()
-    self.forward_flops = model_size.forward_flops(plain)
-    self.tokens = model_size.num_tokens(plain)
-    self.slots = model_size.slots_per_image(plain)
+    self.forward_flops = counts.forward_flops(plain)
+    self.tokens = counts.num_tokens(plain)
+    self.slots = counts.slots_per_image(plain)
     self.moe_layers = plain.num_moe_layers()
 
-  def weights(self, preset: str) -> Sequence[sharding.Array]:
+  def weights(self, preset: str) -> Sequence[axis_rules.Array]:
     """Returns all weights with their splits under a preset."""
     if preset not in self._weights:
       changed = self._experiment.with_settings(**space.preset_settings(preset))
@@ -130,7 +130,7 @@ class Model:
     size = sum(math.prod(array.shape) for array in weights)
     size *= jnp.dtype(self._experiment.COMPUTE_DTYPE).itemsize
     passes = 2 * (slices - 1) / slices
-    return passes * size / chips / tpu.DCN_BYTES_PER_SECOND
+    return passes * size / chips / hardware.DCN_BYTES_PER_SECOND
 
   def estimate(self, slice_name: str, point: space.Point) -> Estimate:
     """Returns the estimate of a point of that slice.
@@ -139,7 +139,7 @@ class Model:
       ValueError: the experiment cannot run there.
     """
     experiment = self._experiment.with_settings(**point.settings())()
-    problem = validation.mesh_problem(experiment, point.mesh)
+    problem = fits.mesh_problem(experiment, point.mesh)
     if problem:
       raise ValueError(problem)
     weights = [
@@ -148,13 +148,13 @@ class Model:
     ]
     at = _At(self, experiment, point, weights)
     found = list(at.exchanges())
-    tpu_slice = tpu.find_slice(slice_name)
+    tpu_slice = hardware.find_slice(slice_name)
     places = layout.coordinates(slice_name, point.mesh)
     return Estimate(
-        gib={name: n / tpu.GIB for name, n in at.memory().items()},
+        gib={name: n / hardware.GIB for name, n in at.memory().items()},
         collectives=found,
         compute_ms=1e3 * at.compute_seconds(),
-        communication_ms=1e3 * ici.total_seconds(found, tpu_slice, places),
+        communication_ms=1e3 * links.total_seconds(found, tpu_slice, places),
     )
 
 
@@ -166,7 +166,7 @@ class _At:
       model: Model,
       experiment: Any,
       point: space.Point,
-      weights: Sequence[sharding.Array],
+      weights: Sequence[axis_rules.Array],
   ):
     self.model = model
     self.experiment = experiment
@@ -179,7 +179,7 @@ class _At:
     self.weight_count = sum(a.bytes_per_device / a.itemsize for a in weights)
 
   def _parts(self, axes: Any) -> int:
-    return sharding.axis_size(self.point.mesh, axes)
+    return axis_rules.axis_size(self.point.mesh, axes)
 
   def memory(self) -> dict[str, float]:
     """Returns bytes by what they are for."""
@@ -233,8 +233,8 @@ class _At:
     traffic += TRAFFIC_OPTIMIZER * sum(a.bytes_per_device for a in self.weights)
     # What is kept is written once and read once.
     traffic += 2 * self._activations()[0]
-    products = flops / (MATMUL_SHARE_OF_PEAK * tpu.PEAK_FLOPS)
-    return products + traffic / tpu.HBM_BYTES_PER_SECOND
+    products = flops / (MATMUL_SHARE_OF_PEAK * hardware.PEAK_FLOPS)
+    return products + traffic / hardware.HBM_BYTES_PER_SECOND
 
   def exchanges(self) -> Iterator[collectives.Collective]:
     """Yields what chips exchange."""
@@ -278,7 +278,7 @@ class _At:
   def _axes(self, rules: Mapping[str, Any], letters: str) -> tuple[str, ...]:
     """Returns the mesh axes of more than one chip that split those letters."""
     used = {axis for l in letters for axis in rules.get(l, ())}
-    sizes = zip(sharding.MESH_AXES, self.point.mesh)
+    sizes = zip(axis_rules.MESH_AXES, self.point.mesh)
     return tuple(axis for axis, size in sizes if size > 1 and axis in used)
 
   def _collective(
@@ -304,8 +304,8 @@ def _groups(
     mesh: Sequence[int], axes: Sequence[str]
 ) -> tuple[tuple[int, ...], ...]:
   """Returns the places of a mesh that differ in nothing but those axes."""
-  chosen = [sharding.MESH_AXES.index(axis) for axis in axes]
+  chosen = [axis_rules.MESH_AXES.index(axis) for axis in axes]
   others = [i for i in range(len(mesh)) if i not in chosen]
   places = np.arange(np.prod(mesh)).reshape(mesh).transpose(others + chosen)
-  size = sharding.axis_size(mesh, tuple(axes))
+  size = axis_rules.axis_size(mesh, tuple(axes))
   return tuple(tuple(group.tolist()) for group in places.reshape(-1, size))

@@ -11,9 +11,9 @@ import math
 import pathlib
 from typing import Any
 
-from pax_softmoe import sharding
-from pax_softmoe.analysis import tpu
 from pax_softmoe.experiments import stored
+from pax_softmoe.sharding import axis_rules
+from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import compiler
 from pax_softmoe.tuning import space
 
@@ -40,10 +40,10 @@ def compile_cut(experiment: type, folder: pathlib.Path) -> dict[str, Any]:
     ValueError: it does not compile.
     RuntimeError: there is no libtpu.
   """
-  tpu.libtpu_path()
+  hardware.libtpu_path()
   cut = experiment.with_settings(**CUT)()
-  chips = tpu.find_slice(SLICE).chips
-  mesh = sharding.default_mesh_shape(chips, cut.num_experts())
+  chips = hardware.find_slice(SLICE).chips
+  mesh = axis_rules.default_mesh_shape(chips, cut.num_experts())
   point = space.Point(mesh, _PRESET, _REMAT, _IMAGES_PER_CHIP)
   compile_point = compiler.Compiler(
       experiment.__name__, CUT, SLICE, 'tpu', folder

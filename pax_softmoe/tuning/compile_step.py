@@ -98,9 +98,9 @@ def _environment(request: Mapping[str, Any]) -> dict[str, str]:
       'TF_CPP_MIN_LOG_LEVEL': '2',
   }
   if request['target'] == 'cpu':
-    from pax_softmoe.analysis import tpu
+    from pax_softmoe.tpu import hardware
 
-    chips = tpu.find_slice(request['slice']).chips
+    chips = hardware.find_slice(request['slice']).chips
     flag = f'--xla_force_host_platform_device_count={chips}'
     environment['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
   else:
@@ -150,15 +150,15 @@ def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
   """Returns what one program gives, `top` as dicts by name."""
   import jax
   import numpy as np
-  from pax_softmoe.analysis import executable
-  from pax_softmoe.analysis import tpu
-  from pax_softmoe.analysis import train_step
+  from pax_softmoe.tpu import executable
+  from pax_softmoe.tpu import hardware
+  from pax_softmoe.tpu import train_step
   from pax_softmoe.tuning import layout
 
   experiment = cls()
   is_tpu = request['target'] == 'tpu'
   if is_tpu:
-    devices = tpu.topology_devices(request['slice'])
+    devices = hardware.topology_devices(request['slice'])
   else:
     devices = jax.devices()
   order = layout.device_order(request['slice'], experiment.mesh_shape())
@@ -180,12 +180,12 @@ def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
   result = {
       'status': 'ok',
       'target': request['target'],
-      'argument_gib': report.argument_bytes / tpu.GIB,
+      'argument_gib': report.argument_bytes / hardware.GIB,
       'matmul_flops': report.matmul_flops,
       **_communication(report.collectives, request['slice'], places),
   }
   if is_tpu:
-    result['hbm_gib'] = report.peak_bytes / tpu.GIB
+    result['hbm_gib'] = report.peak_bytes / hardware.GIB
     result['compute_ms'] = report.compute_seconds * 1e3
     result['top'].update(_cycles(report.cycles))
   return result
@@ -193,10 +193,10 @@ def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_tops(result: dict[str, Any], target: str) -> dict[str, Any]:
   """Returns a result with whether it fits and what takes longest, sorted."""
-  from pax_softmoe.analysis import tpu
+  from pax_softmoe.tpu import hardware
 
   if target == 'tpu' and result['status'] == 'ok':
-    result['excess_gib'] = max(0.0, result['hbm_gib'] - tpu.USABLE_HBM_GIB)
+    result['excess_gib'] = max(0.0, result['hbm_gib'] - hardware.USABLE_HBM_GIB)
     if result['excess_gib']:
       result['status'] = 'out of memory'
   for name, rows in result.get('top', {}).items():
@@ -209,21 +209,21 @@ def _communication(
     found: Sequence[Any], slice_name: str, places: Any
 ) -> dict[str, Any]:
   """Returns what chips exchange and how long that takes by `ici`."""
-  from pax_softmoe.analysis import collectives
-  from pax_softmoe.analysis import hlo_cost
-  from pax_softmoe.analysis import ici
-  from pax_softmoe.analysis import tpu
+  from pax_softmoe.hlo import collectives
+  from pax_softmoe.hlo import costs
+  from pax_softmoe.tpu import hardware
+  from pax_softmoe.tpu import links
 
-  tpu_slice = tpu.find_slice(slice_name)
+  tpu_slice = hardware.find_slice(slice_name)
   by_kind, rows = {}, {}
   for c in found:
-    ms = 1e3 * c.count * ici.seconds(c, tpu_slice, places)
+    ms = 1e3 * c.count * links.seconds(c, tpu_slice, places)
     by_kind[c.kind] = by_kind.get(c.kind, 0.0) + ms
     key = _key(
         kind=c.kind,
         dtype=c.dtype,
         group=c.group_size,
-        layer=_any_block(' '.join(hlo_cost.layer_path(c.op_name))),
+        layer=_any_block(' '.join(costs.layer_path(c.op_name))),
         source=_short(c.source),
     )
     row = rows.setdefault(key, {'count': 0, 'gb': 0.0, 'ms': 0.0})
@@ -255,17 +255,17 @@ def _short(source: str) -> str:
 
 def _cycles(cycles: Sequence[Any]) -> dict[str, Any]:
   """Returns how long layers and lines compute, by name."""
-  from pax_softmoe.analysis import hlo_cost
-  from pax_softmoe.analysis import tpu
+  from pax_softmoe.hlo import costs
+  from pax_softmoe.tpu import hardware
 
   found = {'layers': {}, 'lines': {}}
-  for path, count in hlo_cost.by_layer(cycles).items():
+  for path, count in costs.by_layer(cycles).items():
     _add(found['layers'], _key(layer=_any_block(' '.join(path))), count)
-  for line, count in hlo_cost.by_source(cycles).items():
+  for line, count in costs.by_source(cycles).items():
     _add(found['lines'], _key(source=_short(line)), count)
   for rows in found.values():
     for row in rows.values():
-      row['ms'] *= 1e3 / tpu.CLOCK_HZ
+      row['ms'] *= 1e3 / hardware.CLOCK_HZ
   return found
 
 

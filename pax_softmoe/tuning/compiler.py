@@ -8,7 +8,7 @@ import pathlib
 from typing import Any
 
 import pax_softmoe
-from pax_softmoe.analysis import tpu
+from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import space
 
@@ -110,7 +110,7 @@ def default_folder() -> pathlib.Path:
 def find_target() -> str:
   """Returns 'tpu' if there is a compiler for TPUs, else 'cpu'."""
   try:
-    tpu.libtpu_path()
+    hardware.libtpu_path()
   except RuntimeError:
     return 'cpu'
   return 'tpu'
@@ -130,7 +130,7 @@ def versions() -> dict[str, str]:
 def _libtpu_version() -> str:
   """Returns the version of libtpu, which may be out of sight of Python."""
   try:
-    folder = pathlib.Path(tpu.libtpu_path()).parents[1]
+    folder = pathlib.Path(hardware.libtpu_path()).parents[1]
   except RuntimeError:
     return ''
   found = importlib.metadata.distributions(name='libtpu', path=[str(folder)])
@@ -139,7 +139,7 @@ def _libtpu_version() -> str:
 
 def _libtpu_bytes(target: str) -> int:
   """Returns the size of libtpu, which may be no installed package."""
-  return os.path.getsize(tpu.libtpu_path()) if target == 'tpu' else 0
+  return os.path.getsize(hardware.libtpu_path()) if target == 'tpu' else 0
 
 
 def _source_hash() -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 
-from pax_softmoe import device_mesh
-from pax_softmoe.analysis import tpu
+from pax_softmoe.sharding import device_mesh
+from pax_softmoe.tpu import hardware
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ def device_order(slice_name: str, mesh: tuple[int, ...]) -> tuple[int, ...]:
     For each place of the mesh, in row-major order, the number of its chip in
     JAX's own order.
   """
-  tpu_slice = tpu.find_slice(slice_name)
+  tpu_slice = hardware.find_slice(slice_name)
   chips = [Chip(i, c) for i, c in enumerate(tpu_slice.coordinates)]
   return tuple(chip.id for chip in device_mesh.create(mesh, None, chips).flat)
 
@@ -42,5 +42,5 @@ def coordinates(
     slice_name: str, mesh: tuple[int, ...]
 ) -> Sequence[tuple[int, int, int]]:
   """Returns (x, y, z) for each place of a mesh."""
-  all_coordinates = tpu.find_slice(slice_name).coordinates
+  all_coordinates = hardware.find_slice(slice_name).coordinates
   return [all_coordinates[i] for i in device_order(slice_name, mesh)]

@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt  # pylint: disable=g-import-not-at-top
-from pax_softmoe.analysis import tpu
+from pax_softmoe.tpu import hardware
 
 _MARKERS = {'full': 'o', 'low': 's', 'none': '.'}
 _MAX_BARS = 12
@@ -78,8 +78,10 @@ def _draw_memory(axes: Any, points: Sequence[Mapping[str, Any]]) -> None:
         [_per_image(p) for p in front],
         color='tab:blue' if effort == 'full' else 'lightgray',
     )
-  axes.axvline(tpu.USABLE_HBM_GIB, color='tab:red', linestyle='--')
-  axes.set_xlabel(f'GiB of a chip (red line: the usable {tpu.USABLE_HBM_GIB})')
+  axes.axvline(hardware.USABLE_HBM_GIB, color='tab:red', linestyle='--')
+  axes.set_xlabel(
+      f'GiB of a chip (red line: the usable {hardware.USABLE_HBM_GIB})'
+  )
   axes.set_ylabel('step time, ms per image of a chip')
   axes.set_title('time against memory, with the Pareto front of each effort')
   axes.legend()

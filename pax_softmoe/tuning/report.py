@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
-from pax_softmoe.analysis import collectives
-from pax_softmoe.analysis import tpu
+from pax_softmoe.hlo import collectives
+from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import space
 from pax_softmoe.tuning import trials as trials_lib
 
-HBM = f'HBM GiB of {tpu.USABLE_HBM_GIB}'
+HBM = f'HBM GiB of {hardware.USABLE_HBM_GIB}'
 NOTE = (
     'Nothing here was measured on a TPU. "full": memory, exchanges and cycles'
     ' are those of the compiler for TPU v4, the cycles being its estimate, and'
@@ -53,7 +53,7 @@ def as_json(
     What JSON can hold: 'experiment', 'slice', 'chips', 'note', 'constants',
     'environment' (variables that compiling relied on) and 'points'.
   """
-  slices, tpu_slice = tpu.parse_slices(slice_name)
+  slices, tpu_slice = hardware.parse_slices(slice_name)
   chips = tpu_slice.chips
   dcn_ms = 1e3 * model.dcn_seconds(slices, chips) if slices > 1 else 0.0
   return {
@@ -92,9 +92,9 @@ def _point(
 ) -> dict[str, Any]:
   point, result = trial.point, trial.result or {}
   hbm = result.get('hbm_gib', trial.estimate.hbm_gib)
-  fits = trial.status == 'ok' and hbm <= tpu.USABLE_HBM_GIB
+  fits = trial.status == 'ok' and hbm <= hardware.USABLE_HBM_GIB
   # Of what does not fit the compiler counts only until it gives up.
-  excess = result.get('excess_gib', max(0.0, hbm - tpu.USABLE_HBM_GIB))
+  excess = result.get('excess_gib', max(0.0, hbm - hardware.USABLE_HBM_GIB))
   seconds = (trial.step_ms + dcn_ms) / 1e3
   by_kind = dict(result.get('communication_by_kind', {}))
   if dcn_ms:
@@ -116,7 +116,7 @@ def _point(
       'communication_ms': trial.communication_ms + dcn_ms,
       'step_ms': trial.step_ms + dcn_ms,
       'images_per_second_per_chip': point.images_per_chip / seconds,
-      'mfu': flops / seconds / tpu.PEAK_FLOPS,
+      'mfu': flops / seconds / hardware.PEAK_FLOPS,
       'verdict': _verdict(model, slice_name, trial, fits, excess),
       'estimate': {
           'gib': dict(trial.estimate.gib),

@@ -5,10 +5,10 @@ import dataclasses
 import math
 from typing import Any
 
-from pax_softmoe import sharding
-from pax_softmoe.analysis import tpu
-from pax_softmoe.experiments import validation
 from pax_softmoe.layers import stack
+from pax_softmoe.sharding import axis_rules
+from pax_softmoe.sharding import fits
+from pax_softmoe.tpu import hardware
 
 DEFAULT_IMAGES_PER_CHIP = (16, 32, 64)
 
@@ -88,7 +88,7 @@ def preset_settings(text: str) -> dict[str, Any]:
     ValueError: there is no such preset, kind, letter or axis.
   """
   name, *changes = text.split('+')
-  rules = sharding.preset(name)
+  rules = axis_rules.preset(name)
   overrides = {}
   for change in changes:
     key, _, axes = change.partition('=')
@@ -112,7 +112,7 @@ def points(experiment: Any, space: Space) -> list[Point]:
   Raises:
     ValueError: a value does not exist, or a mesh is not for this slice.
   """
-  chips = tpu.find_slice(space.slice_name).chips
+  chips = hardware.find_slice(space.slice_name).chips
   is_dense = experiment().num_moe_layers() == 0
   remats = space.remats or [
       name
@@ -124,9 +124,9 @@ def points(experiment: Any, space: Space) -> list[Point]:
     stack.remat_policy(remat)
   for mesh in space.meshes or ():
     check_mesh(space.slice_name, mesh)
-  meshes = space.meshes or list(validation.meshes(chips))
+  meshes = space.meshes or list(fits.meshes(chips))
   found, seen = [], set()
-  for preset in space.presets or sharding.PRESETS:
+  for preset in space.presets or axis_rules.PRESETS:
     changed = experiment.with_settings(**preset_settings(preset))
     rules = changed().sharding_rules()
     for images in space.images_per_chip:
@@ -139,7 +139,7 @@ def points(experiment: Any, space: Space) -> list[Point]:
         if (
             placed in seen
             or rules.has_idle_axis(mesh)
-            or validation.mesh_problem(sized, mesh)
+            or fits.mesh_problem(sized, mesh)
         ):
           continue
         seen.add(placed)
@@ -153,16 +153,16 @@ def points(experiment: Any, space: Space) -> list[Point]:
 
 def check_mesh(slice_name: str, mesh: Sequence[int]) -> None:
   """Raises ValueError if that mesh is not for this slice."""
-  chips = tpu.find_slice(slice_name).chips
-  if len(mesh) != len(sharding.MESH_AXES) or math.prod(mesh) != chips:
+  chips = hardware.find_slice(slice_name).chips
+  if len(mesh) != len(axis_rules.MESH_AXES) or math.prod(mesh) != chips:
     raise ValueError(
         f'mesh {" x ".join(map(str, mesh))}: a {slice_name} needs a size for'
-        f' each of {", ".join(sharding.MESH_AXES)} whose product is {chips}'
+        f' each of {", ".join(axis_rules.MESH_AXES)} whose product is {chips}'
     )
 
 
 def _placement(
-    rules: sharding.ShardingRules, mesh: Sequence[int], is_dense: bool
+    rules: axis_rules.ShardingRules, mesh: Sequence[int], is_dense: bool
 ) -> frozenset[Any]:
   """Returns what tells whether two points place every array alike.
 
@@ -170,7 +170,7 @@ def _placement(
   as one of their product, and one of size 1 as none.
   """
   sizes = {}
-  for axis, size in zip(sharding.MESH_AXES, mesh):
+  for axis, size in zip(axis_rules.MESH_AXES, mesh):
     letters = frozenset(
         (kind, letter)
         for kind in _KINDS

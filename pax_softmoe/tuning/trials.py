@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
-from pax_softmoe.analysis import tpu
+from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import space
 
@@ -49,7 +49,7 @@ class Trial:
     """That of the result; without one, what arithmetic says of the memory."""
     if self.result:
       return self.result['status']
-    fits = self.estimate.hbm_gib <= tpu.USABLE_HBM_GIB
+    fits = self.estimate.hbm_gib <= hardware.USABLE_HBM_GIB
     return 'ok' if fits else 'out of memory'
 
   @property
@@ -85,7 +85,7 @@ def candidates(trials: Sequence[Trial]) -> list[Trial]:
   fitting = [
       t
       for t in trials
-      if t.estimate.hbm_gib <= MEMORY_SLACK * tpu.USABLE_HBM_GIB
+      if t.estimate.hbm_gib <= MEMORY_SLACK * hardware.USABLE_HBM_GIB
   ]
   if not fitting:
     # Even the smallest is too big by arithmetic: let the compiler say it.

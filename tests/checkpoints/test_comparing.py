@@ -3,11 +3,11 @@
 from checkpoint_files import experiment
 from checkpoint_files import save_job
 import jax
-from pax_softmoe.analysis import train_step
 from pax_softmoe.checkpoints import comparing
 from pax_softmoe.checkpoints import inspecting
 from pax_softmoe.checkpoints import managing
 from pax_softmoe.checkpoints import structure
+from pax_softmoe.tpu import train_step
 import pytest
 
 

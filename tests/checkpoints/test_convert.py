@@ -4,8 +4,8 @@ import jax
 import layer_testing
 import numpy as np
 from pax_softmoe import experiments
-from pax_softmoe.analysis import train_step
 from pax_softmoe.checkpoints import convert
+from pax_softmoe.tpu import train_step
 from praxis import py_utils
 import pytest
 

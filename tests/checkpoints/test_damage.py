@@ -10,11 +10,11 @@ from checkpoint_files import experiment
 from checkpoint_files import save_job
 import jax
 import numpy as np
-from pax_softmoe.analysis import train_step
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import inspecting
 from pax_softmoe.checkpoints import managing
 from pax_softmoe.checkpoints import reading
+from pax_softmoe.tpu import train_step
 from paxml import checkpoint_types
 from paxml import checkpoints
 import pytest

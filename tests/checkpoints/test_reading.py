@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 from pax_softmoe import experiments
-from pax_softmoe.analysis import model_size
 from pax_softmoe.checkpoints import reading
+from pax_softmoe.model_size import counts
 from praxis import py_utils
 import pytest
 import tensorstore
@@ -19,7 +19,7 @@ def _job(tmp_path_factory):
   """A job with a checkpoint of four experts at step 7, as Pax writes them."""
   job = tmp_path_factory.mktemp('job')
   folder = job / 'checkpoints' / 'checkpoint_00000007' / 'state'
-  weights = model_size.abstract_weights(experiment(NUM_EXPERTS=4))
+  weights = counts.abstract_weights(experiment(NUM_EXPERTS=4))
   names = py_utils.extract_prefixed_keys_from_nested_map(
       weights, key_separator='.'
   )

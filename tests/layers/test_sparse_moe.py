@@ -8,7 +8,7 @@ from jax import numpy as jnp
 import layer_testing
 import numpy as np
 from pax_softmoe import layers
-from pax_softmoe.models import classification
+from pax_softmoe.layers import classification
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import py_utils

@@ -1,8 +1,8 @@
 """The first estimate against numbers worked out by hand."""
 
 from pax_softmoe import experiments
-from pax_softmoe.analysis import collectives
-from pax_softmoe.analysis import tpu
+from pax_softmoe.hlo import collectives
+from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import space
 import pytest
@@ -39,14 +39,14 @@ def weight_gib(estimate):
 def test_experts_are_split_and_all_else_is_on_every_chip(
     flagship, mesh, expert_parts
 ):
-  want = 3 * 4 * (EXPERTS / expert_parts + OTHERS) / tpu.GIB
+  want = 3 * 4 * (EXPERTS / expert_parts + OTHERS) / hardware.GIB
   assert weight_gib(at(flagship, mesh)) == pytest.approx(want)
 
 
 def test_bfloat16_first_moment_takes_half_of_it(flagship):
   full, half = at(flagship), at(flagship, first_moment='bfloat16')
   saved = weight_gib(full) - weight_gib(half)
-  assert saved == pytest.approx(2 * (EXPERTS / 64 + OTHERS) / tpu.GIB)
+  assert saved == pytest.approx(2 * (EXPERTS / 64 + OTHERS) / hardware.GIB)
 
 
 def test_zero_splits_expert_weights_over_data_too(flagship):
@@ -54,7 +54,7 @@ def test_zero_splits_expert_weights_over_data_too(flagship):
   # All but the biases of the output, which have no hidden dims.
   biases = 16 * 128 * 1280
   parts = (EXPERTS - biases) / 64 + biases / 16 + OTHERS
-  assert got == pytest.approx(4 * parts / tpu.GIB)
+  assert got == pytest.approx(4 * parts / hardware.GIB)
 
 
 @pytest.mark.parametrize('remat, each', [('full', 6), ('exchange', 4)])
@@ -86,7 +86,7 @@ def test_split_dense_weights_are_gathered(flagship):
 
 def test_compute_takes_longer_than_products_at_the_peak(flagship):
   got = at(flagship)
-  peak_ms = 1e3 * 4 * 284.6e9 * 16 / tpu.PEAK_FLOPS
+  peak_ms = 1e3 * 4 * 284.6e9 * 16 / hardware.PEAK_FLOPS
   assert peak_ms < got.compute_ms < 5 * peak_ms
   assert at(flagship, images=32).compute_ms > 1.7 * got.compute_ms
 

@@ -1,9 +1,9 @@
 """Points that tuning may try."""
 
-from pax_softmoe import device_mesh
 from pax_softmoe import experiments
-from pax_softmoe.analysis import tpu
-from pax_softmoe.experiments import validation
+from pax_softmoe.sharding import device_mesh
+from pax_softmoe.sharding import fits
+from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import layout
 from pax_softmoe.tuning import space
 import pytest
@@ -57,9 +57,9 @@ def test_every_point_is_valid(name, slice_name):
   points = space.points(experiment, space.Space(slice_name))
   assert points and len(set(points)) == len(points)
   for point in points:
-    assert point.chips == tpu.find_slice(slice_name).chips
+    assert point.chips == hardware.find_slice(slice_name).chips
     changed = experiment.with_settings(**point.settings())()
-    assert validation.mesh_problem(changed, point.mesh) is None
+    assert fits.mesh_problem(changed, point.mesh) is None
 
 
 def test_batch_that_cannot_be_cut_into_groups_is_left_out():
@@ -130,7 +130,7 @@ def test_an_axis_of_the_slice_is_split_in_neighbours():
 
 def test_places_of_a_mesh_fill_the_slice():
   places = layout.coordinates('v4-64', (1, 4, 8, 1))
-  assert sorted(places) == sorted(tpu.find_slice('v4-64').coordinates)
+  assert sorted(places) == sorted(hardware.find_slice('v4-64').coordinates)
   # The expert axis is 2x4 chips in a plane.
   for group in range(4):
     x, y, z = zip(*places[8 * group : 8 * group + 8])
@@ -140,10 +140,10 @@ def test_places_of_a_mesh_fill_the_slice():
 @pytest.mark.libtpu
 def test_places_are_those_that_jax_gives_real_chips():
   try:
-    chips = tpu.topology_devices('v4-32')
+    chips = hardware.topology_devices('v4-32')
   except RuntimeError as error:
     pytest.skip(str(error))
-  for mesh in validation.meshes(len(chips)):
+  for mesh in fits.meshes(len(chips)):
     real = device_mesh.create(mesh, None, chips)
     got = layout.coordinates('v4-32', mesh)
     assert got == [tuple(chip.coords) for chip in real.flat]

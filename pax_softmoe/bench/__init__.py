@@ -1,0 +1,1 @@
+"""Measurements: speed of routers, and their comparison at equal steps."""

@@ -1,0 +1,1 @@
+"""Compiled programs, read: their instructions, cost, and what they exchange."""

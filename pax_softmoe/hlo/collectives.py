@@ -1,0 +1,272 @@
+"""What a compiled module sends between chips.
+
+Five kinds, named by what moves rather than by the instruction that moves it:
+
+  all-to-all          each device sends a different part to each other one
+  all-gather          each device ends up with what all had together
+  reduce-scatter      each device ends up with its part of a sum
+  all-reduce          each device ends up with the whole sum
+  collective-permute  each device sends all it has to one other
+
+XLA for TPU writes some gathers as the sum of arrays that are zero but for the
+part a device holds, and some scatters of sums as an all-reduce fused with the
+slice that follows: here they are an all-gather and a reduce-scatter, and
+`opcode` tells how they are written.
+
+Sizes are those of the module at hand. The CPU compiler of jaxlib 0.5.3 sends
+bfloat16 as float32; `source_dtype` then still is bf16. A sum that each device
+then slices without a fusion is an all-reduce here: all of it is sent.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import dataclasses
+
+from pax_softmoe.hlo import device_groups
+from pax_softmoe.hlo import graph
+from pax_softmoe.hlo import parsing
+
+KINDS = (
+    'all-to-all',
+    'all-gather',
+    'all-reduce',
+    'reduce-scatter',
+    'collective-permute',
+)
+
+# How far to look for a device number behind an index.
+_MAX_STEPS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """One collective instruction; several, where it is run in a loop.
+
+  Attributes:
+    kind: one of `KINDS`.
+    opcode: how the program writes it, one of `KINDS`.
+    name: the name of the instruction.
+    count: how often one run of the module runs it.
+    bytes: size, for one run of it and on one device, of the whole it works on:
+      the arrays before an all-to-all, all-reduce, reduce-scatter or permute,
+      the arrays after an all-gather. Several operands are added up.
+    dtype: dtype of what is sent; of different ones, joined by '+'.
+    source_dtype: the same before conversions that the compiler put in.
+    groups: device numbers that exchange with one another, as the program counts
+      its devices; of a collective-permute, pairs (from, to).
+    op_name: where it comes from, as 'jit(step)/jit(main)/ffn/dot_general'.
+    source: the source line, as 'path/file.py:36'.
+  """
+
+  kind: str
+  opcode: str
+  name: str
+  count: int
+  bytes: int
+  dtype: str
+  source_dtype: str
+  groups: device_groups.Groups
+  op_name: str = ''
+  source: str = ''
+
+  @property
+  def group_size(self) -> int:
+    """How many devices take part in one exchange."""
+    return max((len(group) for group in self.groups), default=1)
+
+  @property
+  def total_bytes(self) -> int:
+    """`bytes` of all its runs."""
+    return self.bytes * self.count
+
+  @property
+  def passes(self) -> int:
+    """How often the bytes go round: an all-reduce scatters, then gathers."""
+    twice = self.opcode == 'all-reduce' and self.kind != 'reduce-scatter'
+    return 2 if twice else 1
+
+  @property
+  def sent_bytes(self) -> float:
+    """Bytes that leave one device in one run, by the usual algorithms.
+
+    With n devices in a group, each pass sends (n-1)/n of `bytes`. A gather that
+    is written as an all-reduce costs what an all-reduce costs.
+    """
+    if self.kind == 'collective-permute':
+      return float(self.bytes)
+    n = self.group_size
+    return self.passes * self.bytes * (n - 1) / n
+
+
+def collectives(
+    module: parsing.Module, unknown_trips: int | None = None
+) -> list[Collective]:
+  """Returns all collectives of a module, in the order of the text.
+
+  An asynchronous pair of `-start` and `-done` is one. So is an all-to-all of
+  several operands. An all-reduce that both gathers and sums, since the compiler
+  combined two, is returned as one of each.
+
+  Args:
+    module: the module.
+    unknown_trips: see `hlo_graph.executions`.
+
+  Returns:
+    Those that run at least once.
+
+  Raises:
+    ValueError: see `hlo_graph.executions`; or groups of devices are written in
+      a form that is not known.
+  """
+  runs = graph.executions(module, unknown_trips)
+  found = []
+  for instruction in module.instructions():
+    opcode = instruction.opcode.removesuffix('-start')
+    count = runs[instruction.computation]
+    # The body of an asynchronous start, if printed, has the real one.
+    if opcode not in KINDS or not count or instruction.called('calls'):
+      continue
+    groups = device_groups.of(module, instruction)
+    by_kind = {}
+    for operand in module.operands(instruction):
+      kind = _kind(module, instruction, operand, opcode)
+      by_kind.setdefault(kind, []).append(operand)
+    for kind, operands in by_kind.items():
+      size = sum(shape.bytes for o in operands for shape in o.shapes)
+      if opcode == 'all-gather':
+        size *= max(len(group) for group in groups)
+      found.append(
+          Collective(
+              kind=kind,
+              opcode=opcode,
+              name=instruction.name,
+              count=count,
+              bytes=size,
+              dtype=_joined(s.dtype for o in operands for s in o.shapes),
+              source_dtype=_joined(
+                  _source_dtype(module, instruction, o) for o in operands
+              ),
+              groups=groups,
+              op_name=instruction.op_name,
+              source=instruction.source,
+          )
+      )
+  return found
+
+
+def summary(found: Iterable[Collective]) -> Mapping[str, Mapping[str, float]]:
+  """Returns count and gigabytes (1e9) by kind, of those kinds there are."""
+  totals = {}
+  for kind in KINDS:
+    of_kind = [c for c in found if c.kind == kind]
+    if of_kind:
+      totals[kind] = {
+          'count': sum(c.count for c in of_kind),
+          'gb': sum(c.total_bytes for c in of_kind) / 1e9,
+      }
+  return totals
+
+
+def _kind(
+    module: parsing.Module,
+    instruction: parsing.Instruction,
+    operand: parsing.Instruction,
+    opcode: str,
+) -> str:
+  """Returns what a collective does with one operand."""
+  if opcode != 'all-reduce':
+    return opcode
+  if _is_own_part_of_zeros(module, operand):
+    return 'all-gather'
+  if _is_fused_with_slice(module, instruction):
+    return 'reduce-scatter'
+  return opcode
+
+
+def _is_own_part_of_zeros(
+    module: parsing.Module, operand: parsing.Instruction
+) -> bool:
+  """Returns whether an array is zero but where the device's number says."""
+  made = graph.origin(module, operand)
+  if made.opcode == 'dynamic-update-slice':
+    base, _, *where = module.operands(made)
+    bases = [base]
+  elif made.opcode == 'select':
+    where, *bases = module.operands(made)
+    where = [where]
+  else:
+    return False
+  return any(_is_zero(module, base) for base in bases) and any(
+      _depends_on_device(module, index) for index in where
+  )
+
+
+def _is_zero(module: parsing.Module, value: parsing.Instruction) -> bool:
+  """Returns whether a value is made of zeros."""
+  value = graph.origin(module, value)
+  if value.opcode == 'broadcast':
+    value = graph.origin(module, module.operand(value, 0))
+  if value.opcode != 'constant':
+    return False
+  return value.operand_text in ('0', '-0', 'false')
+
+
+def _depends_on_device(
+    module: parsing.Module, value: parsing.Instruction
+) -> bool:
+  """Returns whether a device's number goes into a value, as into an index."""
+  waiting, seen = [value], set()
+  while waiting and len(seen) < _MAX_STEPS:
+    value = graph.origin(module, waiting.pop())
+    if value.opcode in ('partition-id', 'replica-id'):
+      return True
+    if value not in seen:
+      seen.add(value)
+      waiting.extend(module.operands(value))
+  return False
+
+
+def _is_fused_with_slice(
+    module: parsing.Module, instruction: parsing.Instruction
+) -> bool:
+  """Returns whether it is in a fusion that uses nothing but a slice of it."""
+  callers = module.callers[instruction.computation]
+  if not any(caller.opcode == 'fusion' for caller, _ in callers):
+    return False
+  others = module.computations[instruction.computation].instructions.values()
+  users = [i for i in others if instruction.name in i.operands]
+  while users:
+    user = users.pop()
+    if user.opcode in ('bitcast', 'convert', 'copy', 'reshape'):
+      users.extend(i for i in others if user.name in i.operands)
+    elif user.opcode != 'dynamic-slice':
+      return False
+  return not instruction.is_root
+
+
+def _source_dtype(
+    module: parsing.Module,
+    instruction: parsing.Instruction,
+    operand: parsing.Instruction,
+) -> str:
+  """Returns the narrowest dtype a value had before the compiler widened it."""
+  narrowest, value = operand.shapes[0], operand
+  if narrowest.dtype == 'f32' and 'promoted' in (
+      instruction.called('to_apply') or ''
+  ):
+    return 'bf16'
+  while value is not None and value.shapes:
+    if value.shapes[0].bits < narrowest.bits:
+      narrowest = value.shapes[0]
+    # What the program itself converts is sent as it asked.
+    if value.opcode == 'convert' and 'convert_element_type' in value.op_name:
+      break
+    if value.opcode in ('broadcast', 'slice'):
+      value = module.operand(value, 0)
+    else:
+      value = graph.producer(module, value)
+  return narrowest.dtype
+
+
+def _joined(names: Iterable[str]) -> str:
+  return '+'.join(sorted(set(names)))

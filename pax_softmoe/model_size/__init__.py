@@ -1,0 +1,1 @@
+"""What a model is before it is computed: parameters, FLOPs, places of arrays."""

@@ -1,1 +1,0 @@
-"""Praxis models: losses and metrics around the layers."""

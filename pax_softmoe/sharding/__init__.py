@@ -1,0 +1,1 @@
+"""Where arrays live: the table of letters and mesh axes, and what fits a mesh."""

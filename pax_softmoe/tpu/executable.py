@@ -1,0 +1,132 @@
+"""Reads what a compiled program needs and does, on one device and in one run.
+
+    compiled = jax.jit(step, …).lower(…).compile()
+    report = executable.read(compiled)
+    report.fits, report.peak_bytes / tpu.GIB, report.compute_seconds
+
+Sizes are the compiler's and exact (but all zero from jaxlib 0.4.26 for the
+CPU), times are its estimates. `ici` estimates the time that chips spend
+exchanging `report.collectives`.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import re
+from typing import Any
+
+from pax_softmoe.hlo import collectives
+from pax_softmoe.hlo import costs
+from pax_softmoe.hlo import parsing
+from pax_softmoe.tpu import hardware
+
+
+@dataclasses.dataclass(frozen=True)
+class Executable:
+  """What a compiled program needs and does, on one device and in one run.
+
+  Attributes:
+    argument_bytes: its arguments.
+    output_bytes: its results, those in place of arguments among them.
+    alias_bytes: results in place of donated arguments.
+    temp_bytes: what else it holds at its peak.
+    code_bytes: its instructions.
+    matmul_flops: FLOPs of its matrix products.
+    collectives: what it sends.
+    cycles: estimated cycles of each instruction; empty but for TPU.
+  """
+
+  argument_bytes: int
+  output_bytes: int
+  alias_bytes: int
+  temp_bytes: int
+  code_bytes: int
+  matmul_flops: int
+  collectives: Sequence[collectives.Collective]
+  cycles: Sequence[costs.Cost]
+
+  @property
+  def peak_bytes(self) -> int:
+    """Memory at the peak: arguments, new results, temporaries and code."""
+    return (
+        self.argument_bytes
+        + self.output_bytes
+        - self.alias_bytes
+        + self.temp_bytes
+        + self.code_bytes
+    )
+
+  @property
+  def fits(self) -> bool:
+    """Whether that is no more than a chip's usable memory.
+
+    The compiler only refuses what cannot fit by arguments alone or by
+    temporaries alone: it does compile programs that do not fit.
+    """
+    return self.peak_bytes <= hardware.USABLE_HBM_GIB * hardware.GIB
+
+  @property
+  def compute_seconds(self) -> float:
+    """The compiler's estimate of a run, without what is sent."""
+    return sum(cost.total for cost in self.cycles) / hardware.CLOCK_HZ
+
+
+def read(compiled: Any, unknown_trips: int | None = None) -> Executable:
+  """Reads a compiled program.
+
+  Args:
+    compiled: what `jax.jit(…).lower(…).compile()` returns.
+    unknown_trips: see `hlo_graph.executions`.
+
+  Raises:
+    ValueError: see `hlo_graph.executions`.
+  """
+  module = parsing.parse(compiled.as_text())
+  memory = compiled.memory_analysis()
+  return Executable(
+      argument_bytes=memory.argument_size_in_bytes,
+      output_bytes=memory.output_size_in_bytes,
+      alias_bytes=memory.alias_size_in_bytes,
+      temp_bytes=memory.temp_size_in_bytes,
+      code_bytes=memory.generated_code_size_in_bytes,
+      matmul_flops=costs.matmul_flops(module, unknown_trips),
+      collectives=collectives.collectives(module, unknown_trips),
+      cycles=costs.cycles(module, unknown_trips),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class OutOfMemory:
+  """Why the compiler refused a program, in GiB.
+
+  Attributes:
+    used: what it counted before it gave up, at most what the program needs.
+    usable: what a chip has.
+    excess: the difference.
+  """
+
+  used: float
+  usable: float
+  excess: float
+
+
+def parse_out_of_memory(message: str) -> OutOfMemory | None:
+  """Reads the compiler's message that a program is too big.
+
+  Args:
+    message: as `RESOURCE_EXHAUSTED: … Used 51.40G of 30.75G hbm. Exceeded hbm
+      capacity by 20.65G.`
+
+  Returns:
+    Its numbers, or None if the message is another.
+  """
+  size = r'([\d.]+)([KMGT]?)'
+  found = re.search(
+      rf'Used {size} of {size} hbm\. Exceeded hbm capacity by {size}', message
+  )
+  if not found:
+    return None
+  powers = {'': -3, 'K': -2, 'M': -1, 'G': 0, 'T': 1}
+  numbers, units = found.groups()[::2], found.groups()[1::2]
+  return OutOfMemory(
+      *(float(n) * 1024.0 ** powers[u] for n, u in zip(numbers, units))
+  )

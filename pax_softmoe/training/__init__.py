@@ -1,0 +1,1 @@
+"""How a model is trained: optimizer, task, Pax' train program, and its log."""

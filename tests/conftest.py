@@ -1,0 +1,55 @@
+"""Compiled programs that the tests of this folder read."""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+import hlo_programs
+import jax
+from pax_softmoe.hlo import parsing
+from pax_softmoe.tpu import hardware
+import pytest
+
+
+@pytest.fixture(scope='session')
+def compiled(tmp_path_factory):
+  """Returns the program of that name in `hlo_programs`, for eight CPUs."""
+  folder = tmp_path_factory.mktemp('hlo')
+  script = pathlib.Path(__file__).with_name('hlo_programs.py')
+  # Only a new process can pretend to have eight devices.
+  eight_cpus = {
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
+  }
+  subprocess.run(
+      [sys.executable, script, folder], check=True, env=os.environ | eight_cpus
+  )
+  return lambda name: parsing.parse((folder / f'{name}.hlo').read_text())
+
+
+@pytest.fixture(scope='session')
+def eight_tpus():
+  """Returns the chips of a v4-16, to compile for."""
+  try:
+    hardware.libtpu_path()
+  except RuntimeError as e:
+    pytest.skip(str(e))
+  if jax.__version_info__ < (0, 5):
+    pytest.skip(f'libtpu works with jax 0.5.3, this is {jax.__version__}')
+  return hardware.topology_devices('v4-16')
+
+
+@pytest.fixture(scope='session')
+def compiled_for_tpu(eight_tpus):
+  """Compiles the program of that name in `hlo_programs` for eight TPUs."""
+  mesh = hlo_programs.mesh_of(eight_tpus)
+  programs = {name: rest for name, *rest in hlo_programs.programs(mesh)}
+
+  @functools.cache
+  def compile_program(name):
+    function, arguments = programs[name]
+    return jax.jit(function).lower(*arguments).compile()
+
+  return compile_program
