@@ -244,9 +244,10 @@ class FashionMnist(base.ImageClassification):
   WARMUP_STEPS = 100
   COOLDOWN_STEPS = 1_100
   TIMESCALE = 1_000
-  HEAD_DECAY = 0.03
   # 15 epochs of so few images are learned by heart without.
-  MIXUP = 0.5
+  KERNEL_DECAY = 0.5
+  HEAD_DECAY = 0.5
+  MIXUP = 0.3
 
   COMPUTE_DTYPE = jnp.float32
   REMAT = 'none'
@@ -276,6 +277,8 @@ class FashionMnistFinetune(_Finetune, FashionMnist):
   """Fine-tuning on enlarged images of Fashion-MNIST, on a CPU in minutes."""
 
   IMAGE_SIZE = 56
+  KERNEL_DECAY = 0.03
+  HEAD_DECAY = 0.03
   MIXUP = 0.0
   TRAIN_BATCH_SIZE = 64
   NUM_TRAIN_STEPS = 300
