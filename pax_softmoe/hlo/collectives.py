@@ -85,18 +85,6 @@ class Collective:
     twice = self.opcode == 'all-reduce' and self.kind != 'reduce-scatter'
     return 2 if twice else 1
 
-  @property
-  def sent_bytes(self) -> float:
-    """Bytes that leave one device in one run, by the usual algorithms.
-
-    With n devices in a group, each pass sends (n-1)/n of `bytes`. A gather that
-    is written as an all-reduce costs what an all-reduce costs.
-    """
-    if self.kind == 'collective-permute':
-      return float(self.bytes)
-    n = self.group_size
-    return self.passes * self.bytes * (n - 1) / n
-
 
 def collectives(
     module: parsing.Module, unknown_trips: int | None = None

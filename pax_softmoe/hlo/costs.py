@@ -21,15 +21,6 @@ from pax_softmoe.hlo import convolution
 from pax_softmoe.hlo import graph
 from pax_softmoe.hlo import parsing
 
-# One result for each element, and work for each.
-_ELEMENTWISE = frozenset("""
-    abs add and atan2 cbrt ceil clamp compare cosine divide erf exponential
-    exponential-minus-one floor log log-plus-one logistic maximum minimum
-    multiply negate not or power remainder round-nearest-afz
-    round-nearest-even rsqrt select shift-left shift-right-arithmetic
-    shift-right-logical sign sine sqrt subtract tan tanh xor
-""".split())
-
 # Scopes that JAX adds to the names of operations. The first of these tells in
 # which pass an operation is.
 _PASSES = {
@@ -91,38 +82,6 @@ def matmul_flops(
 ) -> int:
   """Returns the FLOPs of all matrix products on one device, see `matmuls`."""
   return sum(cost.total for cost in matmuls(module, unknown_trips))
-
-
-def elementwise_ops(
-    module: parsing.Module, unknown_trips: int | None = None
-) -> int:
-  """Returns how many elements elementwise instructions make on one device.
-
-  An element counts once whatever the function, conversions and selections of
-  parts not at all. Reductions count one for each element that they read.
-
-  Args:
-    module: the module.
-    unknown_trips: see `hlo_graph.executions`.
-
-  Raises:
-    ValueError: see `hlo_graph.executions`.
-  """
-
-  def elements(instruction: parsing.Instruction) -> int | None:
-    if instruction.opcode in _ELEMENTWISE:
-      return instruction.shapes[0].elements
-    if instruction.opcode == 'reduce':
-      return module.operand(instruction, 0).shapes[0].elements
-    if instruction.opcode == 'reduce-window':
-      window = re.match(
-          r'{size=([\dx]+)', instruction.attribute('window') or ''
-      )
-      size = math.prod(int(n) for n in window[1].split('x'))
-      return instruction.shapes[0].elements * size
-    return None
-
-  return sum(cost.total for cost in _costs(module, unknown_trips, elements))
 
 
 def cycles(

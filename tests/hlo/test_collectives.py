@@ -72,7 +72,7 @@ def test_sum_of_each_devices_part_is_a_gather(compiled):
   assert (found.kind, found.opcode) == ('all-gather', 'all-reduce')
   assert found.bytes == 64 * 32 * 4
   # It goes round as a sum does, scattered and gathered.
-  assert found.sent_bytes == 2 * found.bytes * 3 / 4
+  assert found.passes == 2
 
 
 def test_sum_of_parts_that_do_not_depend_on_the_device_is_a_sum(compiled):
@@ -85,21 +85,20 @@ def test_programs_without_any(compiled):
 
 
 @pytest.mark.parametrize(
-    'kind, passes, sent',
+    'kind, passes',
     [
-        ('all-to-all', 1, 75),
-        ('all-gather', 1, 75),
-        ('reduce-scatter', 1, 75),
-        ('all-reduce', 2, 150),
-        ('collective-permute', 1, 100),
+        ('all-to-all', 1),
+        ('all-gather', 1),
+        ('reduce-scatter', 1),
+        ('all-reduce', 2),
+        ('collective-permute', 1),
     ],
 )
-def test_bytes_that_one_of_four_devices_sends(kind, passes, sent):
+def test_how_often_bytes_go_round(kind, passes):
   found = collectives.Collective(
       kind, kind, 'c', 1, 100, 'f32', 'f32', ((0, 1, 2, 3),)
   )
   assert found.passes == passes
-  assert found.sent_bytes == sent
 
 
 def test_asynchronous_pair_is_one():
@@ -199,7 +198,7 @@ def test_all_reduce_fused_with_a_slice_is_a_reduce_scatter():
   (found,) = of_text(text)
   assert (found.kind, found.opcode) == ('reduce-scatter', 'all-reduce')
   assert found.bytes == 256
-  assert found.sent_bytes == 256 * 7 / 8
+  assert found.passes == 1
 
 
 def test_all_reduce_before_a_slice_is_an_all_reduce():
