@@ -10,7 +10,7 @@ from typing import Literal
 
 from jax import numpy as jnp
 from pax_softmoe.experiments import settings
-from pax_softmoe.layers import stack
+from pax_softmoe.layers import remat_policies
 from pax_softmoe.sharding import axis_rules
 
 Count = settings.Count
@@ -156,7 +156,7 @@ class Precision:
   ] = None
   REMAT: Annotated[
       str,
-      settings.OneOf(stack.REMAT_POLICIES),
+      settings.OneOf(remat_policies.POLICIES),
       'What the backward pass finds in memory instead of computing it again.',
   ] = 'full'
   SCAN_LAYERS: Annotated[

@@ -9,6 +9,7 @@ import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe.layers import checks
+from pax_softmoe.layers import initializers
 from praxis import base_layer
 from praxis import pytypes
 
@@ -81,7 +82,7 @@ class SelfAttention(base_layer.BaseLayer):
     d, a = self.input_dims, self.num_heads
     k = d // a
     wp = self.weight_split_dims_mapping
-    kernel_init = WeightInit.Uniform(math.sqrt(6 / (d + d)))
+    kernel_init = initializers.xavier_uniform(d, d)
     for name in ('q', 'k', 'v'):
       self._create('w' + name, [d, a, k], kernel_init, wp.dak)
       self._create('b' + name, [a, k], WeightInit.Constant(0.0), wp.ak)

@@ -1,11 +1,10 @@
 """The expert MLPs, all of a layer in one set of stacked weights."""
 
-import math
-
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe.layers import activations
 from pax_softmoe.layers import checks
+from pax_softmoe.layers import initializers
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import pytypes
@@ -79,7 +78,7 @@ class ExpertMlps(base_layer.BaseLayer):
     checks.flag(self, 'identical_init')
     wp = self.weight_split_dims_mapping
     e, d, h = self.num_experts, self.input_dims, self.hidden_dims
-    kernel_init = WeightInit.Uniform(math.sqrt(6 / (d + h)))
+    kernel_init = initializers.xavier_uniform(d, h)
     bias_init = WeightInit.Gaussian(1e-6)
     self._create('wi', [e, d, h], kernel_init, wp.edh)
     self._create('bi', [e, h], bias_init, wp.eh)

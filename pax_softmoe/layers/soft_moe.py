@@ -1,12 +1,11 @@
 """Soft MoE as a Praxis layer."""
 
-import math
-
 import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe import routing
 from pax_softmoe.layers import checks
+from pax_softmoe.layers import initializers
 from pax_softmoe.layers import mixture
 from praxis import base_layer
 from praxis import pytypes
@@ -15,10 +14,6 @@ JTensor = pytypes.JTensor
 SplitDimsMapping = pytypes.SplitDimsMapping
 WeightHParams = base_layer.WeightHParams
 WeightInit = base_layer.WeightInit
-
-# The standard deviation of a standard normal cut off at two: initializers that
-# divide by it keep the one they promise, as jax.nn.initializers do.
-TRUNCATED_NORMAL_STDDEV = 0.87962566103423978
 
 DISPATCHES = {
     'soft': routing.dispatch_weights,
@@ -101,9 +96,7 @@ class SoftMoE(mixture.MixtureOfExperts):
         'phi',
         WeightHParams(
             shape=[d, e, p],
-            init=WeightInit.TruncatedGaussian(
-                1 / math.sqrt(d * e) / TRUNCATED_NORMAL_STDDEV
-            ),
+            init=initializers.lecun_normal(d * e),
             mesh_shape=self.mesh_shape,
             tensor_split_dims_mapping=self.weight_split_dims_mapping.dep,
             collections=full_precision,

@@ -1,21 +1,18 @@
 """What Tokens Choice and Experts Choice share as Praxis layers."""
 
-import math
-
 import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe import routing_sparse
 from pax_softmoe.layers import checks
+from pax_softmoe.layers import initializers
 from pax_softmoe.layers import mixture
-from pax_softmoe.layers import soft_moe
 from praxis import base_layer
 from praxis import pytypes
 
 JTensor = pytypes.JTensor
 SplitDimsMapping = pytypes.SplitDimsMapping
 WeightHParams = base_layer.WeightHParams
-WeightInit = base_layer.WeightInit
 
 
 class SparseMoE(mixture.MixtureOfExperts):
@@ -68,12 +65,11 @@ class SparseMoE(mixture.MixtureOfExperts):
     checks.choice(self, 'capacity_rounding', routing_sparse.ROUNDINGS)
     checks.number(self, 'noise_stddev')
     checks.dtype(self, 'router_dtype')
-    stddev = 1 / math.sqrt(self.input_dims) / soft_moe.TRUNCATED_NORMAL_STDDEV
     self.create_variable(
         'gate',
         WeightHParams(
             shape=[self.input_dims, self.num_experts],
-            init=WeightInit.TruncatedGaussian(stddev),
+            init=initializers.lecun_normal(self.input_dims),
             mesh_shape=self.mesh_shape,
             tensor_split_dims_mapping=self.weight_split_dims_mapping.de,
             # Pax would round it before the layer reads it.

@@ -1,54 +1,14 @@
-"""Stacks of equal blocks, and what of them is kept for the backward pass."""
-
-from collections.abc import Callable
-from collections.abc import Mapping
-from typing import Any
+"""Stacks of equal blocks."""
 
 from flax import linen as nn
 import jax
+from pax_softmoe.layers import remat_policies
 from praxis import base_layer
 from praxis import flax_utils
 from praxis import pytypes
 from praxis.layers import repeats
 
 JTensor = pytypes.JTensor
-
-_save_names = jax.checkpoint_policies.save_only_these_names
-
-# What the backward pass finds in memory instead of computing it again. Names
-# are those of `checkpoint_name` in the layers; a block's input is always kept.
-REMAT_POLICIES: Mapping[str, Callable[..., Any]] = {
-    # Nothing: least memory, one more forward pass and two more exchanges.
-    'full': jax.checkpoint_policies.nothing_saveable,
-    # What has crossed chips, so that no exchange is done twice.
-    'exchange': _save_names('expert_inputs', 'expert_outputs'),
-    # What attention, router and experts make, without what is cheap to redo.
-    # Of a block's products those of queries, keys, values and of attention's
-    # outputs are done again, and the first of a dense MLP.
-    'products': _save_names(
-        'attention_context',
-        'attention_log_sum',
-        'router_logits',
-        'expert_inputs',
-        'expert_hidden',
-        'expert_outputs',
-    ),
-    # Everything: most memory, no work done twice.
-    'none': jax.checkpoint_policies.everything_saveable,
-}
-
-
-def remat_policy(name: str) -> Callable[..., Any]:
-  """Returns the policy of that name.
-
-  Raises:
-    ValueError: there is no such policy.
-  """
-  if name not in REMAT_POLICIES:
-    raise ValueError(
-        f'no remat policy {name!r}; use one of {", ".join(REMAT_POLICIES)}'
-    )
-  return REMAT_POLICIES[name]
 
 
 class RepeatedBlocks(repeats.Repeat):
@@ -58,7 +18,7 @@ class RepeatedBlocks(repeats.Repeat):
   an enum that knows only its own layers.
 
   Attributes:
-    remat: name of a policy in `REMAT_POLICIES`.
+    remat: name of a policy in `remat_policies.POLICIES`.
   """
 
   remat: str = 'full'
@@ -75,7 +35,7 @@ class RepeatedBlocks(repeats.Repeat):
     body = lambda block, x: (block(x), None)
     if self.remat != 'none':
       # A scan's body is not merged with another.
-      policy = remat_policy(self.remat)
+      policy = remat_policies.find(self.remat)
       body = nn.remat(body, prevent_cse=False, policy=policy)
     scan = nn.scan(
         body,
@@ -120,5 +80,5 @@ def rematted(
   """Returns one block's [B, N, D] of `inputs`, under a remat policy by name."""
   if remat == 'none':
     return block(inputs)
-  call = nn.remat(lambda block, x: block(x), policy=remat_policy(remat))
+  call = nn.remat(lambda block, x: block(x), policy=remat_policies.find(remat))
   return call(block, inputs)

@@ -5,12 +5,11 @@ Letters: B batch, N tokens, D model dims, H hidden dims.
 
 from collections.abc import Sequence
 import itertools
-import math
 
 from pax_softmoe.layers import attention
 from pax_softmoe.layers import checks
 from pax_softmoe.layers import feed_forward
-from pax_softmoe.layers import soft_moe
+from pax_softmoe.layers import initializers
 from pax_softmoe.layers import stack
 from praxis import base_layer
 from praxis import pax_fiddle
@@ -59,12 +58,11 @@ class PatchEmbedding(base_layer.BaseLayer):
   def setup(self) -> None:
     checks.whole(self, 'patch_size', 'channels', 'model_dims')
     pixels = self.patch_size**2 * self.channels
-    stddev = math.sqrt(1 / pixels) / soft_moe.TRUNCATED_NORMAL_STDDEV
     self.create_variable(
         'kernel',
         WeightHParams(
             shape=[pixels, self.model_dims],
-            init=WeightInit.TruncatedGaussian(stddev),
+            init=initializers.lecun_normal(pixels),
             mesh_shape=self.mesh_shape,
             tensor_split_dims_mapping=self.weight_split_dims_mapping.xd,
         ),
@@ -159,7 +157,7 @@ class VisionTransformer(base_layer.BaseLayer):
     block_tpl: what both kinds of blocks share.
     patch_tpl: the patch embedding.
     remat: what to keep for the backward pass, a name of
-      `stack.REMAT_POLICIES`.
+      `remat_policies.POLICIES`.
     scan_layers: whether runs of equal blocks are scanned. If not, each block is
       a child of its own, `block_0` and so on.
   """

@@ -5,7 +5,7 @@ import dataclasses
 import math
 from typing import Any
 
-from pax_softmoe.layers import stack
+from pax_softmoe.layers import remat_policies
 from pax_softmoe.sharding import axis_rules
 from pax_softmoe.sharding import fits
 from pax_softmoe.tpu import hardware
@@ -23,7 +23,7 @@ class Point:
     mesh: (replica, data, expert, mdl).
     preset: of `sharding.PRESETS`, maybe with overrides of single letters, as
       'fsdp_dense+expert_weights.h=data'.
-    remat: of `stack.REMAT_POLICIES`.
+    remat: of `remat_policies.POLICIES`.
     images_per_chip: of a training batch.
     first_moment: dtype in which Adam keeps it; None for the experiment's own.
   """
@@ -116,12 +116,12 @@ def points(experiment: Any, space: Space) -> list[Point]:
   is_dense = experiment().num_moe_layers() == 0
   remats = space.remats or [
       name
-      for name in stack.REMAT_POLICIES
+      for name in remat_policies.POLICIES
       # Without experts nothing is exchanged: the same as 'full'.
       if not (is_dense and name == 'exchange')
   ]
   for remat in remats:
-    stack.remat_policy(remat)
+    remat_policies.find(remat)
   for mesh in space.meshes or ():
     check_mesh(space.slice_name, mesh)
   meshes = space.meshes or list(fits.meshes(chips))

@@ -9,7 +9,7 @@ import layer_testing
 import numpy as np
 from pax_softmoe import layers
 from pax_softmoe.layers import attention
-from pax_softmoe.layers import stack
+from pax_softmoe.layers import remat_policies
 from praxis import pax_fiddle
 import pytest
 
@@ -140,7 +140,7 @@ def test_scanned_equals_unrolled():
 
 
 @pytest.mark.parametrize('scan_layers', [True, False])
-@pytest.mark.parametrize('remat', list(stack.REMAT_POLICIES))
+@pytest.mark.parametrize('remat', list(remat_policies.POLICIES))
 def test_remat_changes_no_number(remat, scan_layers):
   x = images()
   kept = small_vit(moe_layers=(2, 3), scan_layers=scan_layers, remat='none')
