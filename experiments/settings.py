@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import functools
 import sys
+import types
 import typing
 from typing import Annotated
 from typing import Any
@@ -58,6 +59,12 @@ def _dtype(value: Any) -> str:
   return name
 
 
+def _below_one_in_float32(value: float) -> float:
+  if np.float32(value) == 1:
+    raise ValueError('rounded to 1')
+  return value
+
+
 # What settings take. Whole numbers end where JAX counts in 32 bits, which is
 # where it takes numbers with a fraction too, if they are given as whole ones.
 _LARGEST = 2**31 - 1
@@ -65,8 +72,11 @@ Count = Annotated[int, Ge(1), Le(_LARGEST)]
 Whole = Annotated[int, Ge(0), Le(_LARGEST)]
 Positive = Annotated[float, Gt(0), Le(_LARGEST)]
 NonNegative = Annotated[float, Ge(0), Le(_LARGEST)]
-# 1 is not among them: an average that never moves.
-Decay = Annotated[float, Ge(0), Lt(1)]
+# 1 is not among them, nor what float32 takes for it: an average that never
+# moves.
+Decay = Annotated[
+    float, Ge(0), Lt(1), pydantic.AfterValidator(_below_one_in_float32)
+]
 # Dimensions of arrays, and pixels along an edge: so far that an array of
 # several of them can still be counted in 64 bits.
 Size = Annotated[int, Ge(1), Le(2**20)]
@@ -81,6 +91,9 @@ Mesh = Annotated[
     Len(4, 4),
     Words('a size of 1 or more for each of replica, data, expert, mdl'),
 ]
+
+# Of a setting that is a sequence.
+_LONGEST = 2**16
 
 _STRICT = pydantic.ConfigDict(
     strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
@@ -114,20 +127,33 @@ class Declaration:
 
   def problem(self, value: Any) -> str | None:
     """Returns what is wrong with a value; None if nothing is."""
-    try:
-      # To pydantic, a range is no sequence.
-      self.adapter.validate_python(
-          tuple(value) if isinstance(value, range) else value
-      )
-    except pydantic.ValidationError as error:
-      first = error.errors(include_url=False)[0]
-      most = ''
-      if first['type'] == 'less_than_equal':
-        most = f', at most {first.get("ctx", {})["le"]:,.10g}'
-      return (
-          f'{self.name} is {wording.shown(value)}; it takes {self.takes}{most}'
-      )
-    return None
+    most = ''
+    # To pydantic, a range is no sequence. A long one is not written out.
+    if isinstance(value, range) and not value[_LONGEST:]:
+      value = tuple(value)
+    if not _has_other_numbers(value):
+      try:
+        self.adapter.validate_python(value)
+        return None
+      except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first['type'] == 'less_than_equal':
+          most = f', at most {first.get("ctx", {})["le"]:,.10g}'
+    return f'{self.name} is {wording.shown(value)}; it takes {self.takes}{most}'
+
+
+def _has_other_numbers(value: Any) -> bool:
+  """Returns whether there are numbers that are not Python's int and float.
+
+  Pydantic takes whatever can become a float: fractions, arrays.
+  """
+  if isinstance(value, Mapping):
+    value = tuple(value.values())
+  if isinstance(value, (list, tuple)):
+    return any(map(_has_other_numbers, value))
+  return not isinstance(value, (int, float, type)) and hasattr(
+      value, '__float__'
+  )
 
 
 def declared(cls: type) -> dict[str, Declaration]:
@@ -163,6 +189,7 @@ def check(experiment: Any, names: Iterable[str] | None = None) -> None:
   known = declared(cls)
   if names is None:
     check_names(cls, _capitals(cls))
+    _check_methods(cls)
   for name in known if names is None else names:
     if not hasattr(experiment, name):
       raise ValueError(
@@ -187,6 +214,21 @@ def check_names(cls: type, names: Iterable[str]) -> None:
           f' {", ".join(sorted(known))}'
           + ''.join(f'; did you mean {n}?' for n in near)
       )
+
+
+def _check_methods(cls: type) -> None:
+  """Raises ValueError if a value stands in the place of a method."""
+  kinds = (types.FunctionType, classmethod, staticmethod, property)
+  for i, base in enumerate(cls.__mro__):
+    for name, value in vars(base).items():
+      if name.startswith('__') or callable(value) or isinstance(value, kinds):
+        continue
+      below = (vars(b)[name] for b in cls.__mro__[i + 1 :] if name in vars(b))
+      if isinstance(next(below, None), kinds[:3]):
+        raise ValueError(
+            f'{cls.__name__}: {name} is {wording.shown(value)}, in the place of'
+            ' a method; settings are in capitals'
+        )
 
 
 def changed_model(

@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import math
+import re
 from typing import Any
 
-from etils import epath
 import jax
+from jax import numpy as jnp
 from pax_softmoe import files
 from pax_softmoe.experiments import settings
 from pax_softmoe.sharding import fits
+from praxis import base_layer
+
+# More than anybody has.
+_MOST_DEVICES = 2**20
 
 
 @contextlib.contextmanager
@@ -83,6 +88,7 @@ def check_settings(experiment: Any, on_this_machine: bool = False) -> None:
   _check_mesh(experiment)
   experiment.check_long_job()
   _check_schedule(experiment)
+  _check_experts(experiment)
 
 
 def _check_folders(data_dir: str | Mapping[str, float]) -> None:
@@ -152,11 +158,18 @@ def _check_model(experiment: Any) -> None:
 def _check_schedule(experiment: Any) -> None:
   """Raises ValueError unless the learning rate is a number at every step."""
   name = type(experiment).__name__
+  if experiment.ACCUMULATE_STEPS > experiment.NUM_TRAIN_STEPS:
+    raise ValueError(
+        f'{name}: gradients are accumulated over {experiment.ACCUMULATE_STEPS}'
+        f' steps, and there are {experiment.NUM_TRAIN_STEPS}; lower'
+        ' ACCUMULATE_STEPS'
+    )
   with about(experiment, 'the learning rate'):
     optimizer = experiment.optimizer()
     schedule = optimizer.lr_schedule.clone().Instantiate()
   total = experiment.NUM_TRAIN_STEPS
   steps = sorted({0, 1, experiment.WARMUP_STEPS, total // 2, total - 1, total})
+  rates = []
   for step in steps:
     rate = float(optimizer.learning_rate * schedule.value_at(step))
     if not 0 <= rate < math.inf:
@@ -164,11 +177,44 @@ def _check_schedule(experiment: Any) -> None:
           f'{name}: the learning rate of step {step} would be {rate}; change'
           ' LEARNING_RATE or the settings of its schedule'
       )
+    rates.append(rate)
+  if max(rates) < jnp.finfo(jnp.float32).tiny:
+    raise ValueError(
+        f'{name}: the learning rate is {max(rates)} at most, which is nothing'
+        ' in float32; raise LEARNING_RATE'
+    )
+
+
+def _check_experts(experiment: Any) -> None:
+  """Raises ValueError if the layer with the experts refuses its settings."""
+  tpl = experiment.moe_tpl()
+  if tpl is None:
+    return
+  tokens = (experiment.IMAGE_SIZE // experiment.PATCH_SIZE) ** 2
+  group = getattr(experiment, 'GROUP_SIZE', 1)
+  layer = base_layer.instantiate(
+      tpl.set(
+          name='moe',
+          input_dims=experiment.MODEL_DIMS,
+          hidden_dims=experiment.HIDDEN_DIMS,
+      )
+  )
+  with about(experiment, 'the layer with the experts'):
+    try:
+      layer.abstract_init_with_metadata(
+          jnp.zeros([group, tokens, experiment.MODEL_DIMS])
+      )
+    except ValueError as error:
+      # Its fields are named like the settings, in small letters.
+      text = str(error)
+      for name in settings.declared(type(experiment)):
+        text = re.sub(rf'\b{name.lower()}\b', name, text)
+      raise ValueError(text) from error
 
 
 def _check_start(path: str) -> None:
   """Raises ValueError if INIT_FROM names what is not there."""
-  if path and not epath.Path(path).exists():
+  if path and not files.exists(path):
     raise ValueError(
         f'there is no {path}; give the folder of a job or of `softmoe import`,'
         ' or an .npz file'
@@ -178,6 +224,12 @@ def _check_start(path: str) -> None:
 def _check_mesh(experiment: Any) -> None:
   """Raises ValueError if the experiment cannot be split over its mesh."""
   mesh = experiment.mesh_shape()
+  if math.prod(mesh) > _MOST_DEVICES:
+    raise ValueError(
+        f'{type(experiment).__name__}: a mesh of {" x ".join(map(str, mesh))}'
+        f' has more than {_MOST_DEVICES:,} devices; set ICI_MESH_SHAPE and'
+        ' DCN_MESH_SHAPE to smaller sizes'
+    )
   problem = fits.mesh_problem(experiment, mesh)
   if problem:
     choices = fits.valid_meshes(

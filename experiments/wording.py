@@ -100,8 +100,13 @@ def shown(value: Any) -> str:
   # Its class may be anybody's, and Python does not print all numbers.
   except Exception:  # pylint: disable=broad-exception-caught
     text = 'a value'
-  kind = '' if value is None else f' ({type(value).__name__})'
-  return line(text) + kind
+  if value is None:
+    return line(text)
+  kind = type(value)
+  # NumPy has a `bool` of its own.
+  library = kind.__module__.partition('.')[0]
+  prefix = f'{library}.' if library == 'numpy' else ''
+  return f'{line(text)} ({prefix}{kind.__name__})'
 
 
 def line(text: str) -> str:

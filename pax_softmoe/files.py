@@ -11,10 +11,30 @@ def is_remote(path: os.PathLike | str) -> bool:
 
 
 def is_folder(path: os.PathLike | str) -> bool:
-  """Returns whether there is such a folder; raises if that cannot be known."""
-  folder = epath.Path(path)
+  """Returns whether there is such a folder; see `exists`."""
   # Of a bucket that is out of reach, `is_dir` says False and `exists` raises.
-  return folder.exists() and folder.is_dir()
+  return exists(path) and epath.Path(path).is_dir()
+
+
+def exists(path: os.PathLike | str) -> bool:
+  """Returns whether there is such a file or folder.
+
+  Raises:
+    ValueError: that cannot be known, or the scheme of a URL is unknown.
+  """
+  try:
+    return epath.Path(path).exists()
+  except KeyError:
+    raise ValueError(
+        f'{os.fspath(path)}: no such scheme; give a path, or a URL such as'
+        ' gs://bucket/folder'
+    ) from None
+  except Exception as error:
+    # TensorFlow has errors of its own for buckets.
+    if isinstance(error, OSError) or not is_remote(path):
+      raise
+    text = ' '.join(str(error).split())
+    raise ValueError(f'{os.fspath(path)} cannot be reached: {text}') from error
 
 
 def read(path: epath.Path) -> str | None:

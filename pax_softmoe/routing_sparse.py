@@ -250,7 +250,10 @@ def load_loss(
   # A product with a one-hot row: the gradient of an index would be a scatter.
   last = jax.nn.one_hot(experts[..., -1], logits.shape[-1], dtype=logits.dtype)
   threshold = jnp.sum(last * noisy_logits, axis=-1, keepdims=True)
-  chance = jax.scipy.special.ndtr((logits - threshold) / noise_stddev)
+  distance = (logits - threshold) / noise_stddev
+  # JAX has it for no half precision.
+  distance = distance.astype(jnp.promote_types(distance.dtype, jnp.float32))
+  chance = jax.scipy.special.ndtr(distance)
   return _squared_variation(token_mean(chance, paddings))
 
 

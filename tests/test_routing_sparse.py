@@ -227,3 +227,13 @@ def test_a_fully_padded_group_has_no_loss_and_a_finite_gradient():
   gradient = jax.grad(lambda x: losses(x, paddings).sum())(logits)
   assert jnp.isfinite(gradient).all()
   assert gradient[0].any() and not gradient[1].any()
+
+
+def test_load_loss_of_scores_in_half_precision():
+  # JAX' normal distribution takes none.
+  scores = jax.random.normal(jax.random.PRNGKey(0), [2, 16, 4])
+  noisy = scores + 0.25 * jax.random.normal(jax.random.PRNGKey(1), [2, 16, 4])
+  want = routing_sparse.load_loss(scores, noisy, 0.25, 2)
+  halves = [x.astype(jnp.bfloat16) for x in (scores, noisy)]
+  got = routing_sparse.load_loss(*halves, 0.25, 2)
+  np.testing.assert_allclose(got, want, rtol=0.1)

@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import math
 import socket
 import subprocess
 import sys
@@ -96,6 +97,15 @@ def run(arguments: argparse.Namespace) -> int:
       where = f'{log.path} is not the whole log: {log.problem}'
     out.print(where, markup=False, soft_wrap=True)
     return code if code > 128 else 1
+  unknown = [k for k, v in reached.evaluation.items() if not math.isfinite(v)]
+  if unknown:
+    out.print(
+        f'softmoe train: in the last evaluation, {" and ".join(unknown)} are'
+        ' not finite (NaN or infinity); lower LEARNING_RATE',
+        markup=False,
+        soft_wrap=True,
+    )
+    return 1
   if problem:
     out.print(f'No routing picture: {problem}', markup=False, soft_wrap=True)
   result = {

@@ -6,11 +6,14 @@ and what it needs.
 
 from collections.abc import Callable
 from collections.abc import Iterable
-import math
 import numbers
 from typing import Any
 
 from jax import numpy as jnp
+
+# JAX counts in 32 bits, and squares of numbers are to be finite in float32.
+_LARGEST = 2**31 - 1
+_MOST = 1e18
 
 DTYPES = ('bfloat16', 'float16', 'float32', 'float64')
 
@@ -20,7 +23,7 @@ def whole(layer: Any, *names: str, least: int = 1) -> None:
   _require(
       layer,
       names,
-      lambda x: _is(x, numbers.Integral) and x >= least,
+      lambda x: _is(x, numbers.Integral) and least <= x <= _LARGEST,
       f'set it to {least} or more, a whole number',
   )
 
@@ -128,7 +131,7 @@ def _is(x: Any, kind: type) -> bool:
 
 
 def _is_finite(x: Any) -> bool:
-  return _is(x, numbers.Real) and math.isfinite(x)
+  return _is(x, numbers.Real) and abs(x) <= _MOST
 
 
 def _dtype_name(x: Any) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import decimal
+import fractions
 import math
 from typing import Annotated
 from typing import ClassVar
@@ -465,3 +467,73 @@ def test_plain_is_what_json_gives_back():
   value = {'a': (1, [2]), 'b': jnp.float32, 'c': np.dtype('float32'), 'd': 'x'}
   want = {'a': [1, [2]], 'b': 'float32', 'c': 'float32', 'd': 'x'}
   assert settings.plain(value) == want
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        fractions.Fraction(1, 2),
+        decimal.Decimal('0.1'),
+        np.array(0.5),
+        np.float32(0.5),
+        jnp.ones([]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_numbers_are_those_of_python(value):
+  with pytest.raises(ValueError, match=r'LEARNING_RATE is .*; it takes a numb'):
+    experiments.SoftMoEFashionMnist.with_settings(LEARNING_RATE=value)
+  with pytest.raises(ValueError, match=r'DATA_DIR is .*; it takes '):
+    experiments.SoftMoEFashionMnist.with_settings(DATA_DIR={'/data': value})
+
+
+@pytest.mark.parametrize(
+    'name, changes, message',
+    [
+        ('SoftMoE', dict(EMA_DECAY=1 - 1e-9), 'EMA_DECAY is 0.999999999 '),
+        ('SoftMoE', dict(MOE_LAYERS=range(10**9)), 'MOE_LAYERS is range'),
+        (
+            'SoftMoE',
+            dict(ICI_MESH_SHAPE=(2**30,) * 4),
+            'has more than 1,048,576 devices; set ICI_MESH_SHAPE',
+        ),
+        (
+            'SoftMoE',
+            dict(ACCUMULATE_STEPS=1_201),
+            'over 1201 steps, and there are 1200; lower ACCUMULATE_STEPS',
+        ),
+        ('SoftMoE', dict(LEARNING_RATE=1e-44), 'nothing in float32; raise LEA'),
+        (
+            'SoftMoE',
+            dict(DISPATCH='uniform', COMBINE='uniform'),
+            'experts: SoftMoE: DISPATCH and COMBINE are both uniform',
+        ),
+        ('Identity', dict(NUM_EXPERTS=8), '16 tokens cannot fill 8 experts'),
+        (
+            'SoftMoE',
+            dict(QK_NORM=np.True_),
+            r'np.True_ \(numpy.bool_?\); it ta',
+        ),
+    ],
+)
+def test_what_can_never_work_is_refused(name, changes, message):
+  cls = getattr(experiments, f'{name}FashionMnist')
+  with pytest.raises(ValueError, match=message) as refused:
+    cls.with_settings(**changes)().check_settings()
+  assert str(refused.value).startswith(f'{name}FashionMnist: ')
+  assert '\n' not in str(refused.value)
+
+
+def test_a_value_in_the_place_of_a_method():
+  class Mine(experiments.SoftMoEFashionMnist):
+    num_experts = 4
+
+  with pytest.raises(ValueError, match=r'^Mine: num_experts is 4 \(int\), in'):
+    Mine().check_settings()
+
+
+@pytest.mark.parametrize('name', ['DATA_DIR', 'INIT_FROM', 'FEWSHOT_DATA'])
+def test_a_scheme_that_nobody_knows(name):
+  value = ('foo://x',) if name == 'FEWSHOT_DATA' else 'foo://x'
+  with pytest.raises(ValueError, match=f'^SoftMoEFash.*: {name}.* no such sch'):
+    experiments.SoftMoEFashionMnist.as_config(**{name: value})

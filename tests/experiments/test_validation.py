@@ -34,7 +34,7 @@ def all_meshes(chips):
 
 @pytest.mark.parametrize('chips', [1, 6, 8, 12, 16, 40])
 @pytest.mark.parametrize(
-    'preset, fits',
+    'preset, is_valid',
     [
         # The axes of the batch divide 64 and 200, that is 8. Only the preset
         # with letters on `mdl` has a use for it.
@@ -58,9 +58,11 @@ def all_meshes(chips):
         ('replicated', lambda d, e, m: m == 1 and 8 % (d * e) == 0),
     ],
 )
-def test_valid_meshes_are_those_that_divide(chips, preset, fits, monkeypatch):
+def test_valid_meshes_are_those_that_divide(
+    chips, preset, is_valid, monkeypatch
+):
   tried = experiment(chips, monkeypatch, SHARDING=preset)
-  want = {m for m in all_meshes(chips) if fits(*m[1:])}
+  want = {m for m in all_meshes(chips) if is_valid(*m[1:])}
   assert set(fits.valid_meshes(tried, chips)) == want
 
 

@@ -7,6 +7,7 @@ import pathlib
 
 from etils import epath
 import numpy as np
+from pax_softmoe import files
 from pax_softmoe.data.ops import image_ops
 from pax_softmoe.data.read import image_input
 from pax_softmoe.data.read import shard_names
@@ -52,6 +53,7 @@ def parse(text: str) -> FewShotSet:
   if text == EMBEDDED:
     return FewShotSet(EMBEDDED, sources.EmbeddedFashionMnist(), 'test', 1000)
   name, separator, folder = text.rpartition('=')
+  files.exists(folder)  # Raises if that cannot be known.
   folder = epath.Path(folder)
   name = name if separator else pathlib.PurePath(folder).name
   if sources.FashionMnist.is_in(folder):
