@@ -61,7 +61,7 @@ def _dtype(value: Any) -> str:
 
 def _below_one_in_float32(value: float) -> float:
   if np.float32(value) == 1:
-    raise ValueError('rounded to 1')
+    raise ValueError('rounded to 1; use less')
   return value
 
 

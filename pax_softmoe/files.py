@@ -34,7 +34,9 @@ def exists(path: os.PathLike | str) -> bool:
     if isinstance(error, OSError) or not is_remote(path):
       raise
     text = ' '.join(str(error).split())
-    raise ValueError(f'{os.fspath(path)} cannot be reached: {text}') from error
+    raise ValueError(
+        f'{os.fspath(path)} cannot be reached: {text}; sign in, or give another'
+    ) from error
 
 
 def read(path: epath.Path) -> str | None:

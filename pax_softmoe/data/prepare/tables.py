@@ -77,7 +77,9 @@ def _lines(path: epath.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
   try:
     text = path.read_bytes().decode('utf-8-sig')
   except OSError as error:
-    raise ValueError(f'{path}: cannot be read: {error.strerror}') from None
+    raise ValueError(
+        f'{path}: cannot be read: {error.strerror}; give another file'
+    ) from None
   except UnicodeError as error:
     raise ValueError(
         f'{path}: it is no text in UTF-8 ({error}); save it as UTF-8'
