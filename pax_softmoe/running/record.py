@@ -15,7 +15,6 @@ import re
 from typing import Any
 
 from etils import epath
-import numpy as np
 import pax_softmoe
 from pax_softmoe import files
 
@@ -162,6 +161,9 @@ def _plain(value: Any) -> Any:
   """Returns for JSON what it does not know: mappings, ranges, dtypes."""
   if isinstance(value, Mapping):
     return dict(value)
+  # Commands that only read records do without.
+  import numpy as np
+
   if isinstance(value, (np.generic, np.ndarray)):
     return value.tolist()
   if isinstance(value, Sequence):
