@@ -23,14 +23,21 @@ class Images:
   """Images and labels."""
 
   DATA_DIR: Annotated[
-      str | Annotated[Mapping[str, settings.Positive], settings.Len(1)],
+      str
+      | Annotated[
+          Mapping[Annotated[str, settings.Len(1)], settings.Positive],
+          settings.Len(1),
+      ],
       'The data, as `named.find` takes it; a mapping of several to rates mixes'
       ' them. Needed to run, though not to describe, unless the data is in the'
       ' package.',
   ] = ''
   TRAIN_SPLIT: Annotated[str, 'Split of the data to train on.'] = 'train'
   EVAL_SPLITS: Annotated[
-      Sequence[str], settings.Len(1), 'Splits to evaluate on; the first counts.'
+      Sequence[str],
+      settings.Len(1),
+      settings.Distinct(),
+      'Splits to evaluate on; the first counts.',
   ] = ('test',)
   IMAGE_SIZE: Annotated[
       settings.Pixels, Kept, 'Height and width of images in pixels.'

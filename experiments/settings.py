@@ -28,6 +28,7 @@ import numpy as np
 from pax_softmoe.experiments import wording
 import pydantic
 
+Distinct = wording.Distinct
 Ge = annotated_types.Ge
 Gt = annotated_types.Gt
 Le = annotated_types.Le

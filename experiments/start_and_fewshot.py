@@ -47,6 +47,7 @@ class StartAndFewShot(FewShotEvaluation):
   FEWSHOT_SHOTS: Annotated[
       Sequence[settings.Count],
       settings.Len(1),
+      settings.Distinct(),
       'Training images of each class in the few-shot evaluation.',
   ] = (1, 5, 10, 25)
 

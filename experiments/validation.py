@@ -34,7 +34,7 @@ def about(experiment: Any, setting: str) -> Iterator[None]:
     yield
   except ValueError as error:
     # Fiddle adds to errors, in further lines, what it was building.
-    text = str(error).splitlines()[0]
+    text = str(error).splitlines()[0].removeprefix(f'{cls.__name__}: ')
     raise ValueError(f'{cls.__name__}: {setting}: {text}') from error
 
 

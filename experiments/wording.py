@@ -35,6 +35,20 @@ class OneOf:
     return value
 
 
+@dataclasses.dataclass(frozen=True)
+class Distinct:
+  """After a sequence in an annotation: no value may be in it twice."""
+
+  def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+    validator = pydantic.AfterValidator(self._check)
+    return validator.__get_pydantic_core_schema__(source, handler)
+
+  def _check(self, values: Any) -> Any:
+    if len(set(values)) < len(values):
+      raise ValueError('one is there twice')
+    return values
+
+
 _NOUNS = {
     int: ('a whole number', 'whole numbers'),
     float: ('a number', 'numbers'),
@@ -89,6 +103,8 @@ def _bounds(constraint: Any) -> str:
       return f' and below {bound:g}'
     case annotated_types.Len(1, None):
       return ', at least one'
+    case Distinct():
+      return ', each once'
   # That it is at most so much is said of values that are larger.
   return ''
 

@@ -17,12 +17,15 @@ No function here knows of meshes, Praxis or parameters.
 
 import jax
 from jax import numpy as jnp
+import numpy as np
 
 JTensor = jax.Array
 
 # The epsilon of the official code, which adds it under the square root
 # (algorithm 2 of the paper adds it to the norm). Vectors of zeros are safe.
 _NORM_EPSILON = 1e-6
+
+_REAL = jnp.floating, jnp.integer, jnp.bool_
 
 
 def padding_mask(
@@ -39,8 +42,16 @@ def padding_mask(
     [B, N] bool.
 
   Raises:
-    ValueError: they have another shape.
+    ValueError: they have another shape, or are no real numbers.
   """
+  if not hasattr(paddings, 'dtype'):
+    paddings = np.asarray(paddings)
+  # Whether complex numbers and texts are above 0, nobody can say.
+  if not any(jnp.issubdtype(paddings.dtype, kind) for kind in _REAL):
+    raise ValueError(
+        f'{owner}: paddings are {paddings.dtype}; they must be real numbers, 1'
+        ' for a padded token'
+    )
   paddings = jnp.asarray(paddings)
   if paddings.shape != tuple(shape):
     raise ValueError(

@@ -288,6 +288,6 @@ def test_settings_reach_the_task():
 
 
 def test_checkpoints_to_keep_must_be_some_that_are_saved():
-  message = 'checkpoints are saved every 300 steps; set it to a multiple'
+  message = 'checkpoints are saved every 250 steps; set it to a multiple'
   with pytest.raises(ValueError, match=message):
     experiments.SoftMoEFashionMnist.as_config(SAVE_KEEP_EVERY_STEPS=700)

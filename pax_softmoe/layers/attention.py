@@ -72,6 +72,7 @@ class SelfAttention(base_layer.BaseLayer):
     abkn: SplitDimsMapping = None
 
   def setup(self) -> None:
+    checks.common(self)
     checks.whole(self, 'input_dims', 'num_heads')
     checks.flag(self, 'qk_norm')
     if self.input_dims % self.num_heads:

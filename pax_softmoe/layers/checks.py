@@ -6,16 +6,32 @@ and what it needs.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+import dataclasses
 import numbers
 from typing import Any
 
+import jax
 from jax import numpy as jnp
+from praxis import base_layer
+from praxis import pax_fiddle
 
 # JAX counts in 32 bits, and squares of numbers are to be finite in float32.
 _LARGEST = 2**31 - 1
 _MOST = 1e18
 
 DTYPES = ('bfloat16', 'float16', 'float32', 'float64')
+
+
+def common(layer: Any) -> None:
+  """Checks the fields that all layers have: dtypes, and templates of others."""
+  dtype(layer, 'dtype', 'fprop_dtype')
+  names = (field.name for field in dataclasses.fields(layer))
+  _require(
+      layer,
+      [name for name in names if name.endswith('_tpl')],
+      _is_template,
+      'set it to a template, pax_fiddle.Config of a layer',
+  )
 
 
 def whole(layer: Any, *names: str, least: int = 1) -> None:
@@ -75,6 +91,14 @@ def dtype(layer: Any, *names: str) -> None:
       f'use one of {", ".join(DTYPES)}',
       lambda x: repr(x) if isinstance(x, str) else _dtype_name(x) or repr(x),
   )
+  # JAX would compute in float32 and say nothing.
+  _require(
+      layer,
+      names,
+      lambda x: _dtype_name(x) != 'float64' or jax.config.jax_enable_x64,
+      'JAX has it only after jax.config.update("jax_enable_x64", True)',
+      _dtype_name,
+  )
 
 
 def array(
@@ -124,6 +148,12 @@ def _require(
       raise ValueError(
           f'{type(layer).__name__}: {name} is {show(value)}; {advice}'
       )
+
+
+def _is_template(x: Any) -> bool:
+  if not isinstance(x, pax_fiddle.Config):
+    return False
+  return isinstance(x.cls, type) and issubclass(x.cls, base_layer.BaseLayer)
 
 
 def _is(x: Any, kind: type) -> bool:

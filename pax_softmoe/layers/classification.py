@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 import optax
+from pax_softmoe.layers import checks
 from pax_softmoe.layers import vit
 from praxis import base_input
 from praxis import base_layer
@@ -46,6 +47,7 @@ class ClassificationHead(base_layer.BaseLayer):
     dc: SplitDimsMapping = None
 
   def setup(self) -> None:
+    checks.common(self)
     self.create_variable(
         'kernel',
         WeightHParams(
@@ -91,11 +93,8 @@ class ImageClassifier(base_model.BaseModel):
   head_tpl: LayerTpl = template_field(ClassificationHead)
 
   def setup(self) -> None:
-    if self.loss not in LOSSES:
-      raise ValueError(
-          f'ImageClassifier: loss is {self.loss!r}; use one of'
-          f' {", ".join(LOSSES)}'
-      )
+    checks.common(self)
+    checks.choice(self, 'loss', LOSSES)
     self.create_child('vit', self.vit_tpl)
     self.create_child(
         'head',

@@ -73,6 +73,7 @@ class ExpertMlps(base_layer.BaseLayer):
     ebph: SplitDimsMapping = None
 
   def setup(self) -> None:
+    checks.common(self)
     checks.whole(self, 'input_dims', 'hidden_dims', 'num_experts')
     checks.probability(self, 'dropout_prob')
     checks.flag(self, 'identical_init')

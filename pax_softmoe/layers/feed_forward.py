@@ -88,6 +88,7 @@ class MoEFeedForward(base_layer.BaseLayer):
   gating_func: str = ''
 
   def setup(self) -> None:
+    checks.common(self)
     checks.choice(self, 'norm_policy', NORM_POLICIES)
     checks.whole(self, 'input_dims', 'hidden_dims')
     checks.whole(self, 'num_experts', least=0)

@@ -67,10 +67,10 @@ class MixtureOfExperts(base_layer.BaseLayer):
     ebph: SplitDimsMapping = None
 
   def setup(self) -> None:
+    checks.common(self)
     checks.whole(self, 'input_dims', 'hidden_dims', 'num_experts')
     checks.probability(self, 'dropout_prob')
     checks.flag(self, 'identical_expert_init')
-    checks.dtype(self, 'dtype', 'fprop_dtype')
     wp = self.weight_split_dims_mapping
     ap = self.activation_split_dims_mapping
     experts_tpl = pax_fiddle.Config(

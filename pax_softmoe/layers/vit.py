@@ -56,6 +56,7 @@ class PatchEmbedding(base_layer.BaseLayer):
     bnd: SplitDimsMapping = None
 
   def setup(self) -> None:
+    checks.common(self)
     checks.whole(self, 'patch_size', 'channels', 'model_dims')
     pixels = self.patch_size**2 * self.channels
     self.create_variable(
@@ -109,6 +110,7 @@ class EncoderBlock(base_layer.BaseLayer):
   feed_forward_tpl: LayerTpl | None = None
 
   def setup(self) -> None:
+    checks.common(self)
     self.create_child(
         'attention_norm',
         pax_fiddle.Config(feed_forward.LayerNorm, dim=self.input_dims),
@@ -182,6 +184,7 @@ class VisionTransformer(base_layer.BaseLayer):
     return (self.image_size // self.patch_size) ** 2
 
   def setup(self) -> None:
+    checks.common(self)
     checks.whole(
         self,
         'image_size',

@@ -46,12 +46,12 @@ def test_plan_refuses_what_experiments_do_not_take(settings, message, tmp_path):
 
 
 def test_schedule_is_stretched_with_the_steps():
-  # 1,200 steps with 100 of warm-up and 1,100 of cool-down.
+  # 1,000 steps with 100 of warm-up and 900 of cool-down.
   assert study.schedule(VIT, 300) == {
       'NUM_TRAIN_STEPS': 300,
-      'WARMUP_STEPS': 25,
-      'COOLDOWN_STEPS': 275,
-      'TIMESCALE': 250,
+      'WARMUP_STEPS': 30,
+      'COOLDOWN_STEPS': 270,
+      'TIMESCALE': 300,
   }
   for steps in (1, 3, 17):
     VIT.with_settings(**study.schedule(VIT, steps))().validate()

@@ -146,12 +146,12 @@ IMAGENET = dict(
 )
 
 FASHION = dict(
-    steps=1_200,
+    steps=1_000,
     batch=128,
     rate=4e-3,
     schedule='rsqrt',
     warmup=100,
-    cooldown=1_100,
+    cooldown=900,
     timescale=1_000,
     clip=1.0,
     head_decay=0.5,

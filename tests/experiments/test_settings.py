@@ -75,6 +75,18 @@ def _files(monkeypatch):
         ('EVAL_SPLITS', (), '() (tuple)', 'a list of texts, at least one'),
         (
             'EVAL_SPLITS',
+            ('test', 'test'),
+            "('test', 'test') (tuple)",
+            'a list of texts, at least one, each once',
+        ),
+        (
+            'FEWSHOT_SHOTS',
+            [1, 5, 1],
+            '[1, 5, 1] (list)',
+            'a list of whole numbers of 1 or more, at least one, each once',
+        ),
+        (
+            'EVAL_SPLITS',
             'test',
             "'test' (str)",
             'a list of texts, at least one',
@@ -159,6 +171,7 @@ def test_a_value_that_a_setting_does_not_take(name, value, shown, takes):
         ('SoftMoES16', 'DATA_DIR', {'a': 0}),
         ('SoftMoES16', 'DATA_DIR', {'a': math.inf}),
         ('SoftMoES16', 'DATA_DIR', {1: 1}),
+        ('SoftMoES16', 'DATA_DIR', {'': 1}),
     ],
 )
 def test_a_value_that_other_experiments_do_not_take(of, name, value):
@@ -499,8 +512,8 @@ def test_numbers_are_those_of_python(value):
         ),
         (
             'SoftMoE',
-            dict(ACCUMULATE_STEPS=1_201),
-            'over 1201 steps, and there are 1200; lower ACCUMULATE_STEPS',
+            dict(ACCUMULATE_STEPS=1_001),
+            'over 1001 steps, and there are 1000; lower ACCUMULATE_STEPS',
         ),
         ('SoftMoE', dict(LEARNING_RATE=1e-44), 'nothing in float32; raise LEA'),
         (

@@ -34,8 +34,8 @@ def test_slice_takes_all_that_is_stored(monkeypatch):
   assert experiment.TRAIN_BATCH_SIZE == experiment.EVAL_BATCH_SIZE == 128
   optimizer = experiment.task().train.learner.optimizer
   assert str(optimizer.first_moment_dtype) == 'bfloat16'
-  # The recipe sets 'none', and the class knows nothing of a slice.
-  assert Base.REMAT == 'none'
+  # The recipe sets 'full', and the class knows nothing of a slice.
+  assert Base.REMAT == 'full'
 
 
 def test_what_is_set_along_with_the_slice_stays():
@@ -58,9 +58,9 @@ def test_what_a_subclass_sets_stays():
 
 
 def test_own_entry_comes_before_that_of_a_base():
-  stored.write('Mine', 'v4-8', {'settings': {'REMAT': 'full'}})
+  stored.write('Mine', 'v4-8', {'settings': {'REMAT': 'products'}})
   mine = type('Mine', (Base,), {'SLICE': 'v4-8'})
-  assert (mine.REMAT, mine.SHARDING) == ('full', 'expert_parallel')
+  assert (mine.REMAT, mine.SHARDING) == ('products', 'expert_parallel')
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_own_entry_comes_before_that_of_a_base():
         (
             '2xv4-8',
             (
-                'SoftMoEFashionMnist: no settings are stored for 2xv4-8, only'
+                'SLICE: no settings are stored for 2xv4-8, only'
                 ' for v4-8; `softmoe tune SoftMoEFashionMnist --slice=2xv4-8'
                 ' --write` makes them'
             ),

@@ -118,6 +118,63 @@ def test_noise(cls, value):
   assert message == f'{cls.__name__}: {told}'
 
 
+ALL = (
+    *ROUTERS,
+    layers.ExpertMlps,
+    layers.MoEFeedForward,
+    layers.VisionTransformer,
+    attention.SelfAttention,
+)
+
+
+@pytest.mark.parametrize('cls', ALL)
+@pytest.mark.parametrize(
+    'name, value, shown',
+    [
+        ('fprop_dtype', 'foo', "'foo'"),
+        ('fprop_dtype', np.int8, 'int8'),
+        ('dtype', np.int8, 'int8'),
+    ],
+)
+def test_dtypes_of_all_layers(cls, name, value, shown):
+  message = refusal(make(cls, **{name: value}), jnp.zeros([B, N, D]))
+  told = 'use one of bfloat16, float16, float32, float64'
+  assert message == f'{cls.__name__}: {name} is {shown}; {told}'
+
+
+@pytest.mark.parametrize(
+    'cls, name',
+    [(cls, 'fprop_dtype') for cls in ALL]
+    + [(cls, 'router_dtype') for cls in LEARNED],
+)
+def test_float64_where_jax_would_make_float32_of_it(cls, name):
+  assert not jax.config.jax_enable_x64
+  message = refusal(make(cls, **{name: jnp.float64}), jnp.zeros([B, N, D]))
+  assert message == (
+      f'{cls.__name__}: {name} is float64; JAX has it only after'
+      ' jax.config.update("jax_enable_x64", True)'
+  )
+
+
+@pytest.mark.parametrize(
+    'cls, name',
+    [
+        (layers.SoftMoE, 'activation_tpl'),
+        (layers.MoEFeedForward, 'moe_tpl'),
+        (layers.MoEFeedForward, 'ln_tpl'),
+        (layers.VisionTransformer, 'block_tpl'),
+        (layers.VisionTransformer, 'patch_tpl'),
+    ],
+)
+@pytest.mark.parametrize(
+    'value', [None, 3, 'gelu', layers.SoftMoE, pax_fiddle.Config(dict)]
+)
+def test_templates_of_other_layers(cls, name, value):
+  message = refusal(make(cls, **{name: value}), jnp.zeros([B, N, D]))
+  assert message.startswith(f'{cls.__name__}: {name} is ')
+  assert message.endswith('; set it to a template, pax_fiddle.Config of a layer')
+
+
 @pytest.mark.parametrize('cls', LEARNED)
 @pytest.mark.parametrize(
     'value, shown',

@@ -141,6 +141,27 @@ def test_paddings_of_another_shape_are_refused(name, shape):
   )
 
 
+@EACH
+@pytest.mark.parametrize(
+    'paddings, dtype',
+    [
+        (np.zeros([B, N], np.complex64), 'complex64'),
+        (np.full([B, N], 'no'), '<U2'),
+        ([['0'] * N] * B, '<U1'),
+        (np.full([B, N], None), 'object'),
+    ],
+)
+def test_paddings_that_are_no_real_numbers_are_refused(name, paddings, dtype):
+  layer, x = mixture(name), tokens()
+  variables = layer_testing.init(layer, x)
+  with pytest.raises(ValueError) as caught:
+    layer_testing.apply(layer, variables, x, paddings)
+  assert str(caught.value) == (
+      f'{type(layer).__name__}: paddings are {dtype}; they must be real numbers,'
+      ' 1 for a padded token'
+  )
+
+
 def test_the_feed_forward_layer_refuses_them_too():
   layer, x = feed_forward('pre'), tokens()
   variables = layer_testing.init(layer, x)
