@@ -253,7 +253,7 @@ class FashionMnist(base.ImageClassification):
   # On a CPU, computing again is faster than to write and read memory.
   REMAT = 'full'
   SUMMARY_INTERVAL_STEPS = 50
-  EVAL_INTERVAL_STEPS = 250
+  EVAL_INTERVAL_STEPS = 500
   SAVE_INTERVAL_STEPS = 250
 
   def source(self) -> sources.ImageSource:

@@ -14,6 +14,9 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # pylint: disable=g-import-not-at-top
 import numpy as np
 
+# Of 0, 1 (white) and 2, halved.
+_COLOURS = matplotlib.colormaps['RdBu_r']
+
 
 def dispatch_weights(intermediates: Any) -> dict[int, np.ndarray]:
   """Returns the dispatch weights of every MoE layer.
@@ -60,44 +63,42 @@ def draw(
     path: where to write.
     max_slots: how many slots of each layer to draw.
   """
-  count, height, width, _ = images.shape
+  count, _, width, _ = images.shape
   slots = min(max_slots, *(w.shape[2] * w.shape[3] for w in weights.values()))
   rows = len(weights) * count
   inches_high = 0.78 * rows + 0.5
+  # One picture a row: as many axes as slots would take longer than all else.
   figure, axes = plt.subplots(
       rows,
-      slots + 1,
       figsize=(0.62 * (slots + 1) + 0.8, inches_high),
       squeeze=False,
-      gridspec_kw={'wspace': 0.06, 'hspace': 0.35},
+      gridspec_kw={'hspace': 0.35},
   )
-  for axis in axes.flat:
-    axis.set_xticks([])
-    axis.set_yticks([])
+  gap = _gap(width)
   for i, (layer, w) in enumerate(weights.items()):
-    tokens = w.shape[1]
-    side = round(tokens**0.5)
-    per_expert = w.shape[3]
     for b in range(count):
-      row = axes[i * count + b]
-      row[0].imshow((images[b] + 1) / 2, cmap='gray', vmin=0, vmax=1)
-      row[0].set_title(titles[b], fontsize=6, pad=2)
-      if b == 0:
-        row[0].set_ylabel(f'block {layer}', fontsize=8)
+      axis = axes[i * count + b, 0]
       # In parts of an even mix, in which every weight is 1 / tokens.
-      flat = w[b].reshape(tokens, -1) * tokens
-      for s in range(slots):
-        grid = flat[:, s].reshape(side, side)
-        extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-        row[1 + s].imshow(grid, extent=extent, cmap='RdBu_r', vmin=0, vmax=2)
-        # A trace of the image, to see where on it the patches are.
-        row[1 + s].imshow(
-            (images[b] + 1) / 2, cmap='gray', vmin=0, vmax=1, alpha=0.25
+      parts = w[b].reshape(len(w[b]), -1)[:, :slots] * len(w[b])
+      axis.imshow(mosaic(images[b], parts), interpolation='nearest')
+      labels = [titles[b], *(f'{largest:.1f}' for largest in parts.max(axis=0))]
+      if i == b == 0:
+        for s in range(slots):
+          expert, slot = divmod(s, w.shape[3])
+          labels[1 + s] = f'e{expert} s{slot}\n{labels[1 + s]}'
+      for s, label in enumerate(labels):
+        axis.text(
+            s * (width + gap) + width / 2,
+            -gap,
+            label,
+            fontsize=5 if s else 6,
+            ha='center',
+            va='bottom',
         )
-        label = f'{grid.max():.1f}'
-        if i == b == 0:
-          label = f'e{s // per_expert} s{s % per_expert}\n{label}'
-        row[1 + s].set_title(label, fontsize=5, pad=1.5)
+      axis.set(xticks=[], yticks=[])
+      axis.spines[:].set_visible(False)
+      if b == 0:
+        axis.set_ylabel(f'block {layer}', fontsize=8)
   figure.suptitle(
       'What each slot (expert, slot) reads: weights of patches in parts of an'
       ' even mix, white 1, red 2 and more; above each its largest',
@@ -110,3 +111,35 @@ def draw(
   figure.savefig(picture, dpi=160, bbox_inches='tight', format=kind)
   output.write_bytes(picture.getvalue())
   plt.close(figure)
+
+
+def mosaic(image: np.ndarray, parts: np.ndarray) -> np.ndarray:
+  """Returns an image, and beside it what each slot reads of it.
+
+  Args:
+    image: [height, width, channels], values from -1 to 1.
+    parts: [N, slots], weights of its patches in parts of an even mix.
+
+  Returns:
+    [height, (1 + slots) * (width + gap) - gap, 3] from 0 to 1.
+  """
+  height, width, _ = image.shape
+  picture = np.clip((image + 1) / 2, 0, 1)
+  step = width + _gap(width)
+  found = np.ones([height, step * (1 + parts.shape[1]), 3])
+  found[:, :width] = picture
+  side = round(len(parts) ** 0.5)
+  # Of each pixel, the patch it is in.
+  down, across = (np.arange(n) * side // n for n in (height, width))
+  for s, column in enumerate(parts.T, start=1):
+    grid = column.reshape(side, side)[down][:, across]
+    # A trace of the image, to see where on it the patches are.
+    found[:, s * step : s * step + width] = (
+        0.75 * _COLOURS(grid / 2)[..., :3] + 0.25 * picture
+    )
+  return found[:, : step * (1 + parts.shape[1]) - _gap(width)]
+
+
+def _gap(width: int) -> int:
+  """Returns how many pixels are between two pictures."""
+  return max(1, width // 16)

@@ -172,7 +172,9 @@ def test_float64_where_jax_would_make_float32_of_it(cls, name):
 def test_templates_of_other_layers(cls, name, value):
   message = refusal(make(cls, **{name: value}), jnp.zeros([B, N, D]))
   assert message.startswith(f'{cls.__name__}: {name} is ')
-  assert message.endswith('; set it to a template, pax_fiddle.Config of a layer')
+  assert message.endswith(
+      '; set it to a template, pax_fiddle.Config of a layer'
+  )
 
 
 @pytest.mark.parametrize('cls', LEARNED)

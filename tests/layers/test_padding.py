@@ -157,8 +157,8 @@ def test_paddings_that_are_no_real_numbers_are_refused(name, paddings, dtype):
   with pytest.raises(ValueError) as caught:
     layer_testing.apply(layer, variables, x, paddings)
   assert str(caught.value) == (
-      f'{type(layer).__name__}: paddings are {dtype}; they must be real numbers,'
-      ' 1 for a padded token'
+      f'{type(layer).__name__}: paddings are {dtype}; they must be real'
+      ' numbers, 1 for a padded token'
   )
 
 
