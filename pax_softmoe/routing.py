@@ -44,15 +44,14 @@ def padding_mask(
   Raises:
     ValueError: they have another shape, or are no real numbers.
   """
-  if not hasattr(paddings, 'dtype'):
-    paddings = np.asarray(paddings)
+  given = paddings if hasattr(paddings, 'dtype') else np.asarray(paddings)
   # Whether complex numbers and texts are above 0, nobody can say.
-  if not any(jnp.issubdtype(paddings.dtype, kind) for kind in _REAL):
+  if not any(jnp.issubdtype(given.dtype, kind) for kind in _REAL):
     raise ValueError(
-        f'{owner}: paddings are {paddings.dtype}; they must be real numbers, 1'
+        f'{owner}: paddings are {given.dtype}; they must be real numbers, 1'
         ' for a padded token'
     )
-  paddings = jnp.asarray(paddings)
+  paddings = jnp.asarray(given)
   if paddings.shape != tuple(shape):
     raise ValueError(
         f'{owner}: paddings are {list(paddings.shape)}; they must have one'

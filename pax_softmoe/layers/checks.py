@@ -95,7 +95,7 @@ def dtype(layer: Any, *names: str) -> None:
   _require(
       layer,
       names,
-      lambda x: _dtype_name(x) != 'float64' or jax.config.jax_enable_x64,
+      lambda x: jax.dtypes.canonicalize_dtype(x) == jnp.dtype(x),
       'JAX has it only after jax.config.update("jax_enable_x64", True)',
       _dtype_name,
   )
