@@ -8,7 +8,7 @@ import sys
 
 import hlo_programs
 import jax
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 from pax_softmoe.tpu import hardware
 import pytest
 
@@ -26,7 +26,7 @@ def compiled(tmp_path_factory):
   subprocess.run(
       [sys.executable, script, folder], check=True, env=os.environ | eight_cpus
   )
-  return lambda name: parsing.parse((folder / f'{name}.hlo').read_text())
+  return lambda name: module.parse((folder / f'{name}.hlo').read_bytes(), 8)
 
 
 @pytest.fixture(scope='session')

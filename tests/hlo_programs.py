@@ -2,7 +2,7 @@
 
     python hlo_programs.py FOLDER
 
-compiles them for eight devices and writes the text of each to the folder. The
+compiles them for eight devices and writes each to the folder. The
 mesh is 2 x 4 and its axes are a and b.
 """
 
@@ -14,6 +14,7 @@ from jax import lax
 from jax import numpy as jnp
 from jax.experimental import shard_map
 import numpy as np
+from pax_softmoe.hlo import module
 
 P = jax.sharding.PartitionSpec
 
@@ -169,7 +170,8 @@ def main(folder):
   mesh = mesh_of(jax.devices())
   for name, function, arguments in programs(mesh):
     compiled = jax.jit(function).lower(*arguments).compile()
-    (pathlib.Path(folder) / f'{name}.hlo').write_text(compiled.as_text())
+    serialized = module.of(compiled).proto.SerializeToString()
+    (pathlib.Path(folder) / f'{name}.hlo').write_bytes(serialized)
 
 
 if __name__ == '__main__':

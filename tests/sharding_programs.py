@@ -2,8 +2,8 @@
 
     python sharding_programs.py FOLDER [NAME...]
 
-compiles the steps in `PROGRAMS`, or those named, and writes the text of each to
-the folder, with the bytes of its arguments on each device in sizes.json.
+compiles the steps in `PROGRAMS`, or those named, and writes each to the
+folder, with the bytes of its arguments on each device in sizes.json.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import pathlib
 import sys
 
 import jax
+from pax_softmoe.hlo import module
 from pax_softmoe.tpu import train_step
 import sharding_cases
 from sharding_cases import Case
@@ -50,7 +51,8 @@ def main(folder: pathlib.Path, names: Sequence[str]) -> None:
     devices = jax.devices()[: 1 if name == 'single' else 8]
     step = train_step.TrainStep(experiment, devices)
     compiled = step.compile(sharding_cases.FAST_COMPILE)
-    (folder / f'{name}.hlo').write_text(compiled.as_text())
+    serialized = module.of(compiled).proto.SerializeToString()
+    (folder / f'{name}.hlo').write_bytes(serialized)
     sizes[name] = compiled.memory_analysis().argument_size_in_bytes
   (folder / 'sizes.json').write_text(json.dumps(sizes))
 

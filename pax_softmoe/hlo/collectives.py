@@ -24,7 +24,7 @@ import dataclasses
 
 from pax_softmoe.hlo import device_groups
 from pax_softmoe.hlo import graph
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 
 KINDS = (
     'all-to-all',
@@ -87,37 +87,36 @@ class Collective:
 
 
 def collectives(
-    module: parsing.Module, unknown_trips: int | None = None
+    program: module.Module, unknown_trips: int | None = None
 ) -> list[Collective]:
-  """Returns all collectives of a module, in the order of the text.
+  """Returns all collectives of a module, in the order in which they stand.
 
   An asynchronous pair of `-start` and `-done` is one. So is an all-to-all of
   several operands. An all-reduce that both gathers and sums, since the compiler
   combined two, is returned as one of each.
 
   Args:
-    module: the module.
-    unknown_trips: see `hlo_graph.executions`.
+    program: the module.
+    unknown_trips: see `graph.executions`.
 
   Returns:
     Those that run at least once.
 
   Raises:
-    ValueError: see `hlo_graph.executions`; or groups of devices are written in
-      a form that is not known.
+    ValueError: see `graph.executions`; or groups of devices are written in a
+      form that is not known.
   """
-  runs = graph.executions(module, unknown_trips)
+  runs = graph.executions(program, unknown_trips)
   found = []
-  for instruction in module.instructions():
+  for instruction in program.instructions:
     opcode = instruction.opcode.removesuffix('-start')
     count = runs[instruction.computation]
-    # The body of an asynchronous start, if printed, has the real one.
-    if opcode not in KINDS or not count or instruction.called('calls'):
+    if opcode not in KINDS or not count:
       continue
-    groups = device_groups.of(module, instruction)
+    groups = device_groups.of(instruction)
     by_kind = {}
-    for operand in module.operands(instruction):
-      kind = _kind(module, instruction, operand, opcode)
+    for operand in instruction.operands:
+      kind = _kind(instruction, operand, opcode)
       by_kind.setdefault(kind, []).append(operand)
     for kind, operands in by_kind.items():
       size = sum(shape.bytes for o in operands for shape in o.shapes)
@@ -132,7 +131,7 @@ def collectives(
               bytes=size,
               dtype=_joined(s.dtype for o in operands for s in o.shapes),
               source_dtype=_joined(
-                  _source_dtype(module, instruction, o) for o in operands
+                  _source_dtype(instruction, o) for o in operands
               ),
               groups=groups,
               op_name=instruction.op_name,
@@ -156,91 +155,75 @@ def summary(found: Iterable[Collective]) -> Mapping[str, Mapping[str, float]]:
 
 
 def _kind(
-    module: parsing.Module,
-    instruction: parsing.Instruction,
-    operand: parsing.Instruction,
-    opcode: str,
+    instruction: module.Instruction, operand: module.Instruction, opcode: str
 ) -> str:
   """Returns what a collective does with one operand."""
   if opcode != 'all-reduce':
     return opcode
-  if _is_own_part_of_zeros(module, operand):
+  if _is_own_part_of_zeros(operand):
     return 'all-gather'
-  if _is_fused_with_slice(module, instruction):
+  if _is_fused_with_slice(instruction):
     return 'reduce-scatter'
   return opcode
 
 
-def _is_own_part_of_zeros(
-    module: parsing.Module, operand: parsing.Instruction
-) -> bool:
+def _is_own_part_of_zeros(operand: module.Instruction) -> bool:
   """Returns whether an array is zero but where the device's number says."""
-  made = graph.origin(module, operand)
+  made = graph.origin(operand)
   if made.opcode == 'dynamic-update-slice':
-    base, _, *where = module.operands(made)
+    base, _, *where = made.operands
     bases = [base]
   elif made.opcode == 'select':
-    where, *bases = module.operands(made)
+    where, *bases = made.operands
     where = [where]
   else:
     return False
-  return any(_is_zero(module, base) for base in bases) and any(
-      _depends_on_device(module, index) for index in where
-  )
+  return any(map(_is_zero, bases)) and any(map(_depends_on_device, where))
 
 
-def _is_zero(module: parsing.Module, value: parsing.Instruction) -> bool:
+def _is_zero(value: module.Instruction) -> bool:
   """Returns whether a value is made of zeros."""
-  value = graph.origin(module, value)
+  value = graph.origin(value)
   if value.opcode == 'broadcast':
-    value = graph.origin(module, module.operand(value, 0))
-  if value.opcode != 'constant':
-    return False
-  return value.operand_text in ('0', '-0', 'false')
+    value = graph.origin(value.operands[0])
+  return value.is_zero
 
 
-def _depends_on_device(
-    module: parsing.Module, value: parsing.Instruction
-) -> bool:
+def _depends_on_device(value: module.Instruction) -> bool:
   """Returns whether a device's number goes into a value, as into an index."""
   waiting, seen = [value], set()
   while waiting and len(seen) < _MAX_STEPS:
-    value = graph.origin(module, waiting.pop())
+    value = graph.origin(waiting.pop())
     if value.opcode in ('partition-id', 'replica-id'):
       return True
     if value not in seen:
       seen.add(value)
-      waiting.extend(module.operands(value))
+      waiting.extend(value.operands)
   return False
 
 
-def _is_fused_with_slice(
-    module: parsing.Module, instruction: parsing.Instruction
-) -> bool:
+def _is_fused_with_slice(instruction: module.Instruction) -> bool:
   """Returns whether it is in a fusion that uses nothing but a slice of it."""
-  callers = module.callers[instruction.computation]
-  if not any(caller.opcode == 'fusion' for caller, _ in callers):
+  computation = instruction.computation
+  if all(caller.opcode != 'fusion' for caller in computation.callers):
     return False
-  others = module.computations[instruction.computation].instructions.values()
-  users = [i for i in others if instruction.name in i.operands]
+  users = computation.users(instruction)
   while users:
     user = users.pop()
     if user.opcode in ('bitcast', 'convert', 'copy', 'reshape'):
-      users.extend(i for i in others if user.name in i.operands)
+      users.extend(computation.users(user))
     elif user.opcode != 'dynamic-slice':
       return False
   return not instruction.is_root
 
 
 def _source_dtype(
-    module: parsing.Module,
-    instruction: parsing.Instruction,
-    operand: parsing.Instruction,
+    instruction: module.Instruction, operand: module.Instruction
 ) -> str:
   """Returns the narrowest dtype a value had before the compiler widened it."""
   narrowest, value = operand.shapes[0], operand
-  if narrowest.dtype == 'f32' and 'promoted' in (
-      instruction.called('to_apply') or ''
+  if narrowest.dtype == 'f32' and any(
+      'promoted' in scalar.name for scalar in instruction.called
   ):
     return 'bf16'
   while value is not None and value.shapes:
@@ -250,9 +233,9 @@ def _source_dtype(
     if value.opcode == 'convert' and 'convert_element_type' in value.op_name:
       break
     if value.opcode in ('broadcast', 'slice'):
-      value = module.operand(value, 0)
+      value = value.operands[0]
     else:
-      value = graph.producer(module, value)
+      value = graph.producer(value)
   return narrowest.dtype
 
 

@@ -1,60 +1,38 @@
 """FLOPs of a convolution, which is what XLA for TPU makes of every dot."""
 
 import math
-import re
 
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 
 
-def flops(module: parsing.Module, instruction: parsing.Instruction) -> int:
+def flops(instruction: module.Instruction) -> int:
   """Returns the FLOPs of a convolution, products with padding left out.
 
   XLA for TPU writes the batch dims of a dot as spatial dims that are dilated,
   padded and strided so that each result reads one input: counting all positions
   of the window would count the product several times over.
   """
-  labels = re.fullmatch(
-      r'(\w+)_(\w+)->(\w+)', instruction.attribute('dim_labels') or ''
-  )
-  inputs, kernel, output = labels.groups()
-  left, right = (o.shapes[0].dims for o in module.operands(instruction)[:2])
+  inputs, kernel = (operand.shapes[0].dims for operand in instruction.operands)
   result = instruction.shapes[0].dims
-  spatial = [label for label in output if label.isdigit()]
-  window = _window(instruction.attribute('window'), len(spatial))
+  numbers = instruction.proto.convolution_dimension_numbers
   pairs = 1
-  for label, dim in zip(sorted(spatial, key=int), window):
+  for i, dim in enumerate(instruction.proto.window.dimensions):
     pairs *= valid_pairs(
-        size=left[inputs.index(label)],
-        positions=result[output.index(label)],
-        **dim,
+        size=inputs[numbers.input_spatial_dimensions[i]],
+        positions=result[numbers.output_spatial_dimensions[i]],
+        window=dim.size,
+        stride=dim.stride,
+        padding=dim.padding_low,
+        dilation=dim.base_dilation,
+        spread=dim.window_dilation,
     )
   return (
       2
       * pairs
-      * right[kernel.index('i')]
-      * result[output.index('b')]
-      * result[output.index('f')]
+      * kernel[numbers.kernel_input_feature_dimension]
+      * result[numbers.output_batch_dimension]
+      * result[numbers.output_feature_dimension]
   )
-
-
-def _window(text: str | None, rank: int) -> list[dict[str, int]]:
-  """Reads `{size=3x3 stride=2x2 pad=0_1x0_1}`: the numbers of each dim."""
-  fields = dict(re.findall(r'(\w+)=([\d_x\-]+)', text or ''))
-
-  def numbers(key, default):
-    values = fields[key].split('x') if key in fields else [default] * rank
-    return [int(value.partition('_')[0]) for value in values]
-
-  return [
-      dict(zip(('window', 'stride', 'padding', 'dilation', 'spread'), values))
-      for values in zip(
-          numbers('size', '1'),
-          numbers('stride', '1'),
-          numbers('pad', '0_0'),
-          numbers('lhs_dilate', '1'),
-          numbers('rhs_dilate', '1'),
-      )
-  ]
 
 
 def valid_pairs(

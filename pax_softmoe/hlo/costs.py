@@ -19,7 +19,7 @@ import re
 
 from pax_softmoe.hlo import convolution
 from pax_softmoe.hlo import graph
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 
 # Scopes that JAX adds to the names of operations. The first of these tells in
 # which pass an operation is.
@@ -60,32 +60,32 @@ class Cost:
 
 
 def matmuls(
-    module: parsing.Module, unknown_trips: int | None = None
+    program: module.Module, unknown_trips: int | None = None
 ) -> list[Cost]:
   """Returns the FLOPs of each matrix product.
 
   Args:
-    module: the module.
-    unknown_trips: see `hlo_graph.executions`.
+    program: the module.
+    unknown_trips: see `graph.executions`.
 
   Returns:
     One entry an instruction, products inside fusions among them.
 
   Raises:
-    ValueError: see `hlo_graph.executions`.
+    ValueError: see `graph.executions`.
   """
-  return _costs(module, unknown_trips, lambda i: _matmul_flops(module, i))
+  return _costs(program, unknown_trips, _matmul_flops)
 
 
 def matmul_flops(
-    module: parsing.Module, unknown_trips: int | None = None
+    program: module.Module, unknown_trips: int | None = None
 ) -> int:
   """Returns the FLOPs of all matrix products on one device, see `matmuls`."""
-  return sum(cost.total for cost in matmuls(module, unknown_trips))
+  return sum(cost.total for cost in matmuls(program, unknown_trips))
 
 
 def cycles(
-    module: parsing.Module, unknown_trips: int | None = None
+    program: module.Module, unknown_trips: int | None = None
 ) -> list[Cost]:
   """Returns the estimated cycles of each instruction of a module for TPU.
 
@@ -94,20 +94,16 @@ def cycles(
   computes.
 
   Args:
-    module: the module.
-    unknown_trips: see `hlo_graph.executions`.
+    program: the module.
+    unknown_trips: see `graph.executions`.
 
   Returns:
     One entry an instruction, fusions as a whole.
 
   Raises:
-    ValueError: see `hlo_graph.executions`.
+    ValueError: see `graph.executions`.
   """
-  return _costs(
-      module,
-      unknown_trips,
-      lambda i: i.backend_number('estimated_cycles'),
-  )
+  return _costs(program, unknown_trips, _cycles)
 
 
 def by_source(costs: Iterable[Cost]) -> Mapping[str, int]:
@@ -148,14 +144,14 @@ def layer_path(op_name: str) -> tuple[str, str]:
 
 
 def _costs(
-    module: parsing.Module,
+    program: module.Module,
     unknown_trips: int | None,
-    cost: Callable[[parsing.Instruction], int | None],
+    cost: Callable[[module.Instruction], int | None],
 ) -> list[Cost]:
   """Returns the cost of each instruction that has one and runs."""
-  runs = graph.executions(module, unknown_trips)
+  runs = graph.executions(program, unknown_trips)
   costs = []
-  for instruction in module.instructions():
+  for instruction in program.instructions:
     count = runs[instruction.computation]
     each = cost(instruction) if count else None
     if each is not None:
@@ -178,22 +174,28 @@ def _grouped(costs: Iterable[Cost], key: Callable[[Cost], object]) -> Mapping:
   return dict(totals.most_common())
 
 
-def _matmul_flops(
-    module: parsing.Module, instruction: parsing.Instruction
-) -> int | None:
+def _matmul_flops(instruction: module.Instruction) -> int | None:
   """Returns the FLOPs of an instruction, None if it is no matrix product."""
+  if instruction.opcode == 'convolution':
+    return convolution.flops(instruction)
   if instruction.opcode == 'dot':
-    left = module.operand(instruction, 0).shapes[0]
-    contracted = instruction.integers('lhs_contracting_dims')
-    depth = math.prod(left.dims[d] for d in contracted)
-  elif instruction.opcode == 'convolution':
-    return convolution.flops(module, instruction)
-  elif instruction.attribute('custom_call_target') == '"__onednn$matmul"':
-    left = module.operand(instruction, 0).shapes[0]
-    transposed = re.search(
-        r'transpose_a\\?":\s*true', instruction.attribute_text
-    )
-    depth = left.dims[-2 if transposed else -1]
+    numbers = instruction.proto.dot_dimension_numbers
+    contracted = numbers.lhs_contracting_dimensions
+  elif instruction.proto.custom_call_target == '__onednn$matmul':
+    config = instruction.backend_config['onednn_matmul_config']
+    contracted = [-2 if config.get('transpose_a') else -1]
   else:
     return None
+  left = instruction.operands[0].shapes[0]
+  depth = math.prod(left.dims[d] for d in contracted)
   return 2 * instruction.shapes[0].elements * depth
+
+
+def _cycles(instruction: module.Instruction) -> int | None:
+  """Returns the compiler's estimate, None where it gives none."""
+  noted = instruction.backend_config
+  if not isinstance(noted, dict):
+    return None
+  noted = noted.get('window_config', noted)
+  cycles = noted.get('estimated_cycles')
+  return None if cycles is None else int(cycles)

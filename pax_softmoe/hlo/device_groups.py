@@ -1,18 +1,21 @@
 """Which devices a collective instruction connects."""
 
-import math
-import re
+from collections.abc import Iterable
+from typing import Any
 
-from pax_softmoe.hlo import parsing
+import numpy as np
+from pax_softmoe.hlo import module
 
 Groups = tuple[tuple[int, ...], ...]
 
+_FORMS = ('collective_device_list', 'iota_collective_device_list')
+_UNREAD = ('mesh_axes_replica_group_list',)
 
-def of(module: parsing.Module, instruction: parsing.Instruction) -> Groups:
+
+def of(instruction: module.Instruction) -> Groups:
   """Returns which devices a collective connects.
 
   Args:
-    module: the module, which knows how many devices there are.
     instruction: the collective.
 
   Returns:
@@ -21,55 +24,34 @@ def of(module: parsing.Module, instruction: parsing.Instruction) -> Groups:
   Raises:
     ValueError: the groups are written in a form that is not known.
   """
-  pairs = instruction.attribute('source_target_pairs')
-  text = pairs or instruction.attribute('replica_groups') or '{}'
-  return parse(text, module.num_devices)
-
-
-def parse(text: str, num_devices: int) -> Groups:
-  """Reads groups of devices.
-
-  Args:
-    text: `{{0,2},{1,3}}`; or the same as `[2,2]<=[2,2]T(1,0)`, which counts up
-      from zero in an array of the second shape, transposes it, and reshapes it
-      to the first; or `{}`, all devices together.
-    num_devices: devices of the program.
-
-  Returns:
-    The groups.
-
-  Raises:
-    ValueError: the text is none of these.
-  """
-  iota = re.fullmatch(
-      r'\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?', text.strip()
-  )
-  if iota:
-    shape, dims, order = (
-        tuple(int(n) for n in part.split(',')) if part else ()
-        for part in iota.groups()
+  proto = instruction.proto
+  if proto.source_target_pairs:
+    return tuple((p.source, p.target) for p in proto.source_target_pairs)
+  if proto.replica_groups:
+    return _listed(proto.replica_groups)
+  # Newer versions of XLA have other forms, older ones not even their names.
+  for form in (getattr(proto, name, None) for name in _FORMS):
+    if groups := getattr(form, 'replica_groups', ()):
+      return _listed(groups)
+    iota = getattr(form, 'iota_replica_group_list', form)
+    if getattr(iota, 'num_replica_groups', 0):
+      return _counted(iota)
+  if any(field.name in _UNREAD for field, _ in proto.ListFields()):
+    raise ValueError(
+        f'{instruction.name} names its groups of devices by axes of a mesh,'
+        ' which this package does not read; use the pinned jaxlib'
     )
-    numbers = _transposed_iota(dims, order or tuple(range(len(dims))))
-    size = math.prod(shape[1:])
-    return tuple(
-        tuple(numbers[i : i + size]) for i in range(0, len(numbers), size)
-    )
-  if text.strip() in ('{}', '{{}}'):
-    return (tuple(range(num_devices)),)
-  if not re.fullmatch(r'\{(\{[\d, ]*\},?\s*)+\}', text.strip()):
-    raise ValueError(f'cannot read these groups of devices: {text[:80]!r}')
-  return tuple(
-      tuple(int(n) for n in re.findall(r'\d+', group))
-      for group in re.findall(r'\{([\d, ]+)\}', text)
-  )
+  return (tuple(range(instruction.computation.module.num_devices)),)
 
 
-def _transposed_iota(
-    dims: tuple[int, ...], order: tuple[int, ...]
-) -> list[int]:
-  """Returns 0, 1, 2, … in an array of `dims`, transposed, read in order."""
-  strides = [math.prod(dims[d + 1 :]) for d in range(len(dims))]
-  numbers = [0]
-  for dim in order:
-    numbers = [n + i * strides[dim] for n in numbers for i in range(dims[dim])]
-  return numbers
+def _listed(groups: Iterable[Any]) -> Groups:
+  return tuple(tuple(group.replica_ids) for group in groups)
+
+
+def _counted(iota: Any) -> Groups:
+  """Returns groups of 0, 1, 2, … in an array that is transposed and cut."""
+  dims = tuple(iota.iota_reshape_dims)
+  numbers = np.arange(np.prod(dims)).reshape(dims)
+  numbers = numbers.transpose(tuple(iota.iota_transpose_perm) or None)
+  rows = numbers.reshape(iota.num_replica_groups, iota.num_devices_per_group)
+  return tuple(tuple(row) for row in rows.tolist())

@@ -8,7 +8,7 @@ instruction `executions(module)[instruction.computation]` times.
 from collections.abc import Mapping
 import math
 
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 
 # Opcodes that pass on the values of their first operand, perhaps in another
 # layout or dtype.
@@ -22,20 +22,16 @@ _PASSING = frozenset([
     'reshape',
     'transpose',
 ])
-# Roles in which a computation runs once each time its caller does. `to_apply`
-# is that of a call; elsewhere it is the scalar function of a reduction.
-_ONCE = (
-    'calls',
-    'branch_computations',
-    'true_computation',
-    'false_computation',
-    'called_computations',
-)
+# What runs each computation that it names once. Of others, those are the scalar
+# functions of reductions, sorts and scatters.
+_ONCE = ('async-start', 'call', 'conditional', 'custom-call', 'fusion')
+# If `a < b`, then `b > a`.
+_MIRRORED = {'LT': 'GT', 'GT': 'LT', 'LE': 'GE', 'GE': 'LE'}
 
 
 def executions(
-    module: parsing.Module, unknown_trips: int | None = None
-) -> Mapping[str, int]:
+    program: module.Module, unknown_trips: int | None = None
+) -> Mapping[module.Computation, int]:
   """Returns how often each computation runs in one run of the module.
 
   A loop's body counts as often as the loop turns, its condition once more;
@@ -44,88 +40,76 @@ def executions(
   reductions, sorts and scatters count as zero.
 
   Args:
-    module: the module.
+    program: the module.
     unknown_trips: how often a loop turns whose count cannot be told, or None
       to raise instead.
-
-  Returns:
-    Counts by name of the computation.
 
   Raises:
     ValueError: there is a loop whose number of turns cannot be told.
   """
-  counts = {module.entry.name: 1}
+  counts = {program.entry: 1}
 
-  def count(name: str) -> int:
-    if name not in counts:
-      counts[name] = sum(
-          count(caller.computation) * _runs(module, caller, role, unknown_trips)
-          for caller, role in module.callers[name]
+  def count(computation: module.Computation) -> int:
+    if computation not in counts:
+      counts[computation] = sum(
+          count(caller.computation) * _runs(caller, computation, unknown_trips)
+          for caller in computation.callers
       )
-    return counts[name]
+    return counts[computation]
 
-  for name in module.computations:
-    count(name)
+  for computation in program.computations:
+    count(computation)
   return counts
 
 
 def _runs(
-    module: parsing.Module,
-    caller: parsing.Instruction,
-    role: str,
+    caller: module.Instruction,
+    computation: module.Computation,
     unknown_trips: int | None,
 ) -> int:
-  """Returns how often one run of `caller` runs what it calls in that role."""
-  if role in ('body', 'condition'):
-    trips = trip_count(module, caller)
-    trips = unknown_trips if trips is None else trips
-    if trips is None:
-      raise ValueError(
-          f'HLO module {module.name}: cannot tell how often the loop'
-          f' {caller.name} turns ({_description(module, caller)}): its bounds'
-          ' are not constants; pass unknown_trips to count it as that many'
-      )
-    return trips + (role == 'condition')
-  if role in _ONCE or caller.opcode == 'call':
-    return 1
-  return 0
+  """Returns how often one run of `caller` runs a computation."""
+  if caller.opcode != 'while':
+    return int(caller.opcode in _ONCE)
+  trips = trip_count(caller)
+  trips = unknown_trips if trips is None else trips
+  body, condition = caller.called
+  if trips is None:
+    # On TPU only the body tells where the loop comes from.
+    named = [i for i in (caller, *body.instructions) if i.op_name]
+    where = f'{named[0].op_name} {named[0].source}' if named else 'unnamed'
+    raise ValueError(
+        f'HLO module {body.module.name}: cannot tell how often the loop'
+        f' {caller.name} turns ({where.strip()}): its bounds are not constants;'
+        ' pass unknown_trips to count it as that many'
+    )
+  return trips + (computation is condition)
 
 
-def _description(module: parsing.Module, loop: parsing.Instruction) -> str:
-  """Returns where a loop comes from; on TPU only its body tells."""
-  body = module.computations[loop.called('body')].instructions.values()
-  named = [i for i in (loop, *body) if i.op_name]
-  return f'{named[0].op_name} {named[0].source}'.strip() if named else 'unnamed'
-
-
-def trip_count(module: parsing.Module, loop: parsing.Instruction) -> int | None:
+def trip_count(loop: module.Instruction) -> int | None:
   """Returns how often a while loop turns, or None if that cannot be told.
 
   The CPU compiler notes it as `known_trip_count`. That for TPUs does not: there
   it is computed from a counter with constant start, step and bound, which is
   what `lax.scan` and a `fori_loop` with constant bounds become.
   """
-  known = loop.backend_number('known_trip_count')
+  known = loop.backend_config.get('known_trip_count')
   if known is not None:
-    return known
-  condition = module.computations[loop.called('condition')]
-  test = origin(module, condition.root)
+    return int(known['n'])
+  test = origin(loop.called[1].root)
   if test.opcode != 'compare':
     return None
-  left, right = (origin(module, side) for side in module.operands(test))
-  direction = test.attribute('direction') or ''
-  if _integer(left) is not None:
+  left, right = map(origin, test.operands)
+  direction = test.proto.comparison_direction
+  if left.integer is not None:
     left, right = right, left
-    direction = {'LT': 'GT', 'GT': 'LT', 'LE': 'GE', 'GE': 'LE'}.get(
-        direction, direction
-    )
-  index = _element_of_loop(module, left, loop)
-  bound = _integer(right)
+    direction = _MIRRORED.get(direction, direction)
+  index = _element_of_loop(left, loop)
+  bound = right.integer
   if index is None or bound is None:
     return None
-  start = _element(module, module.operand(loop, 0), index)
-  start = None if start is None else _integer(origin(module, start))
-  step = _step(module, loop, index)
+  start = _element(loop.operands[0], index)
+  start = None if start is None else origin(start).integer
+  step = _step(loop, index)
   if start is None or not step:
     return None
   if direction in ('LE', 'GE'):
@@ -135,142 +119,98 @@ def trip_count(module: parsing.Module, loop: parsing.Instruction) -> int | None:
   return max(0, math.ceil((bound - start) / step))
 
 
-def _step(
-    module: parsing.Module, loop: parsing.Instruction, index: int
-) -> int | None:
+def _step(loop: module.Instruction, index: int) -> int | None:
   """Returns what a turn adds to an element of the loop's tuple."""
-  body = module.computations[loop.called('body')]
-  last = _element(module, body.root, index)
-  last = None if last is None else origin(module, last)
+  last = _element(loop.called[0].root, index)
+  last = None if last is None else origin(last)
   if last is None or last.opcode not in ('add', 'subtract'):
     return None
-  sides = [origin(module, side) for side in module.operands(last)]
-  if last.opcode == 'add' and _integer(sides[0]) is not None:
-    sides.reverse()
-  step = _integer(sides[1])
-  if step is None or _element_of_loop(module, sides[0], loop) != index:
+  counter, step = map(origin, last.operands)
+  if last.opcode == 'add' and counter.integer is not None:
+    counter, step = step, counter
+  if step.integer is None or _element_of_loop(counter, loop) != index:
     return None
-  return step if last.opcode == 'add' else -step
+  return step.integer if last.opcode == 'add' else -step.integer
 
 
-def origin(
-    module: parsing.Module, instruction: parsing.Instruction
-) -> parsing.Instruction:
+def origin(instruction: module.Instruction) -> module.Instruction:
   """Follows a value back to the instruction that computes it.
 
   The way leads through copies, changes of layout and dtype, tuples, into
   fusions and calls and out of their parameters, and around loops that leave the
   value alone.
   """
-  while True:
-    source = producer(module, instruction)
-    if source is None:
-      return instruction
+  while (source := producer(instruction)) is not None:
     instruction = source
+  return instruction
 
 
-def producer(
-    module: parsing.Module, instruction: parsing.Instruction
-) -> parsing.Instruction | None:
+def producer(instruction: module.Instruction) -> module.Instruction | None:
   """Returns the one step of `origin` from there, or None at its end."""
   opcode = instruction.opcode
   if opcode in _PASSING:
-    return module.operand(instruction, 0)
-  callee = _callee(module, instruction)
-  if callee is not None:
-    return callee.root
+    return instruction.operands[0]
+  if opcode in ('fusion', 'call'):
+    return instruction.called[0].root
   if opcode == 'parameter':
-    caller = _only_caller(module, instruction.computation)
+    caller = _only_caller(instruction.computation)
     if caller is not None and caller.opcode != 'while':
-      return module.operand(caller, int(instruction.operand_text))
+      return caller.operands[instruction.proto.parameter_number]
   if opcode == 'get-tuple-element':
-    index = int(instruction.attribute('index'))
-    return _element(module, module.operand(instruction, 0), index)
+    return _element(instruction.operands[0], instruction.proto.tuple_index)
   return None
 
 
-def _element(
-    module: parsing.Module, made: parsing.Instruction, index: int
-) -> parsing.Instruction | None:
+def _element(made: module.Instruction, index: int) -> module.Instruction | None:
   """Returns what stands at `index` of a tuple, or None."""
   while True:
-    callee = _callee(module, made)
     if made.opcode == 'tuple':
-      return module.operand(made, index)
-    elif callee is not None:
-      made = callee.root
-    elif made.opcode == 'while' and _is_constant(module, made, index):
-      made = module.operand(made, 0)
+      return made.operands[index]
+    elif made.opcode in ('fusion', 'call'):
+      made = made.called[0].root
+    elif made.opcode == 'while' and _is_constant(made, index):
+      made = made.operands[0]
     elif made.opcode == 'parameter':
-      caller = _only_caller(module, made.computation)
+      caller = _only_caller(made.computation)
       if caller is None:
         return None
-      if caller.opcode == 'while' and not _is_constant(module, caller, index):
+      if caller.opcode == 'while' and not _is_constant(caller, index):
         return None
-      made = module.operand(caller, int(made.operand_text))
+      made = caller.operands[made.proto.parameter_number]
     elif made.opcode in ('copy', 'optimization-barrier'):
-      made = module.operand(made, 0)
+      made = made.operands[0]
     else:
       return None
 
 
-def _is_constant(
-    module: parsing.Module, loop: parsing.Instruction, index: int
-) -> bool:
+def _is_constant(loop: module.Instruction, index: int) -> bool:
   """Returns whether each turn leaves that element of the tuple as it is."""
-  body = module.computations[loop.called('body')]
-  value = _element(module, body.root, index)
+  value = _element(loop.called[0].root, index)
   while value is not None:
-    found = _element_of_loop(module, value, loop)
+    found = _element_of_loop(value, loop)
     if found is not None:
       return found == index
-    value = producer(module, value)
+    value = producer(value)
   return False
 
 
 def _element_of_loop(
-    module: parsing.Module,
-    value: parsing.Instruction,
-    loop: parsing.Instruction,
+    value: module.Instruction, loop: module.Instruction
 ) -> int | None:
   """Returns which element of the loop's tuple is read here, or None."""
   if value.opcode != 'get-tuple-element':
     return None
-  read = module.operand(value, 0)
-  inside = (loop.called('body'), loop.called('condition'))
-  if read.opcode != 'parameter' or read.computation not in inside:
+  read = value.operands[0]
+  if read.opcode != 'parameter' or read.computation not in loop.called:
     return None
-  return int(value.attribute('index'))
-
-
-def _callee(
-    module: parsing.Module, instruction: parsing.Instruction
-) -> parsing.Computation | None:
-  """Returns the computation that a fusion or a call stands for."""
-  roles = {'fusion': 'calls', 'call': 'to_apply'}
-  name = instruction.called(roles.get(instruction.opcode, ''))
-  return None if name is None else module.computations[name]
+  return value.proto.tuple_index
 
 
 def _only_caller(
-    module: parsing.Module, computation: str
-) -> parsing.Instruction | None:
+    computation: module.Computation,
+) -> module.Instruction | None:
   """Returns the caller whose operands are the computation's parameters."""
-  callers = module.callers[computation]
-  if len(callers) != 1 or callers[0][0].opcode not in (
-      'call',
-      'fusion',
-      'while',
-  ):
+  callers = computation.callers
+  if len(callers) != 1 or callers[0].opcode not in ('call', 'fusion', 'while'):
     return None
-  return callers[0][0]
-
-
-def _integer(instruction: parsing.Instruction) -> int | None:
-  """Returns the value of an integer constant, or None."""
-  if instruction.opcode != 'constant':
-    return None
-  try:
-    return int(instruction.operand_text)
-  except ValueError:
-    return None
+  return callers[0]

@@ -16,7 +16,7 @@ from typing import Any
 
 from pax_softmoe.hlo import collectives
 from pax_softmoe.hlo import costs
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 from pax_softmoe.tpu import hardware
 
 
@@ -75,12 +75,12 @@ def read(compiled: Any, unknown_trips: int | None = None) -> Executable:
 
   Args:
     compiled: what `jax.jit(…).lower(…).compile()` returns.
-    unknown_trips: see `hlo_graph.executions`.
+    unknown_trips: see `graph.executions`.
 
   Raises:
-    ValueError: see `hlo_graph.executions`.
+    ValueError: see `graph.executions`.
   """
-  module = parsing.parse(compiled.as_text())
+  program = module.of(compiled)
   memory = compiled.memory_analysis()
   return Executable(
       argument_bytes=memory.argument_size_in_bytes,
@@ -88,9 +88,9 @@ def read(compiled: Any, unknown_trips: int | None = None) -> Executable:
       alias_bytes=memory.alias_size_in_bytes,
       temp_bytes=memory.temp_size_in_bytes,
       code_bytes=memory.generated_code_size_in_bytes,
-      matmul_flops=costs.matmul_flops(module, unknown_trips),
-      collectives=collectives.collectives(module, unknown_trips),
-      cycles=costs.cycles(module, unknown_trips),
+      matmul_flops=costs.matmul_flops(program, unknown_trips),
+      collectives=collectives.collectives(program, unknown_trips),
+      cycles=costs.cycles(program, unknown_trips),
   )
 
 

@@ -1,7 +1,7 @@
 """Collectives of programs that send a known number of bytes."""
 
+import hlo_text
 from pax_softmoe.hlo import collectives
-from pax_softmoe.hlo import parsing
 import pytest
 
 # What `x` of `hlo_programs` has on one device: float32[8, 16, 256].
@@ -18,7 +18,7 @@ ADD = """
 
 def of_text(text):
   header = 'HloModule m, num_partitions=8\n'
-  return collectives.collectives(parsing.parse(header + text))
+  return collectives.collectives(hlo_text.read(header + text))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_asynchronous_pair_is_one():
   (found,) = of_text("""
 ENTRY %main (x: bf16[4,2]) -> bf16[32,2] {
   %x = bf16[4,2] parameter(0)
-  %start = (bf16[4,2], bf16[32,2]) all-gather-start(%x), replica_groups=[1,8]<=[8], dimensions={0}
+  %start = (bf16[4,2], bf16[32,2]) all-gather-start(%x), replica_groups={{0,1,2,3,4,5,6,7}}, dimensions={0}
   ROOT %done = bf16[32,2] all-gather-done(%start)
 }
 """)
@@ -114,18 +114,14 @@ ENTRY %main (x: bf16[4,2]) -> bf16[32,2] {
 
 def test_asynchronous_computation_is_one():
   (found,) = of_text("""
-%wrapped (p: bf16[4,2]) -> bf16[4,2] {
-  %p = bf16[4,2] parameter(0)
-  ROOT %inner = bf16[4,2] all-to-all(%p), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
-}
-
 ENTRY %main (x: bf16[4,2]) -> bf16[4,2] {
   %x = bf16[4,2] parameter(0)
-  %start = ((bf16[4,2]), bf16[4,2], u32[]) all-to-all-start(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, calls=%wrapped
+  %start = ((bf16[4,2]), bf16[4,2], u32[]) all-to-all-start(%x), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
   ROOT %done = bf16[4,2] all-to-all-done(%start)
 }
 """)
-  assert (found.name, found.bytes, found.group_size) == ('inner', 16, 4)
+  assert (found.kind, found.count) == ('all-to-all', 1)
+  assert (found.bytes, found.group_size) == (16, 4)
 
 
 def test_all_to_all_of_several_operands_is_one():
@@ -159,7 +155,7 @@ ENTRY %main (x: bf16[8], y: f32[64]) -> (f32[64], f32[64]) {
   %offset = u32[] multiply(%id, %eight)
   %at = s32[] convert(%offset)
   %part = f32[64] fusion(%zeros.1, %at, %x), kind=kLoop, calls=%own_part
-  ROOT %sum.1 = (f32[64], f32[64]) all-reduce(%part, %y), replica_groups=[1,8]<=[8], to_apply=%add
+  ROOT %sum.1 = (f32[64], f32[64]) all-reduce(%part, %y), replica_groups={{0,1,2,3,4,5,6,7}}, to_apply=%add
 }
 """
 
@@ -180,7 +176,7 @@ def test_part_of_something_other_than_zeros_is_a_sum():
 FUSED = ADD + """
 %all-reduce-scatter (p: f32[64]) -> f32[8] {
   %p = f32[64] parameter(0)
-  %sum.1 = f32[64] all-reduce(%p), replica_groups=[1,8]<=[8], to_apply=%add
+  %sum.1 = f32[64] all-reduce(%p), replica_groups={{0,1,2,3,4,5,6,7}}, to_apply=%add
   %id = u32[] partition-id()
   %b = f32[64] bitcast(%sum.1)
   ROOT %mine = f32[8] dynamic-slice(%b, %id), dynamic_slice_sizes={8}
@@ -194,7 +190,7 @@ ENTRY %main (x: f32[64]) -> f32[8] {
 
 
 def test_all_reduce_fused_with_a_slice_is_a_reduce_scatter():
-  text = FUSED.replace('CALLER', 'fusion').replace('ROLE', 'calls')
+  text = FUSED.replace('CALLER', 'fusion').replace('ROLE', 'kind=kLoop, calls')
   (found,) = of_text(text)
   assert (found.kind, found.opcode) == ('reduce-scatter', 'all-reduce')
   assert found.bytes == 256

@@ -2,13 +2,13 @@
 
 import itertools
 
+import hlo_text
 from pax_softmoe.hlo import convolution
-from pax_softmoe.hlo import parsing
 import pytest
 
 
 def flops(inputs, kernel, output, attributes):
-  module = parsing.parse(f"""HloModule m
+  program = hlo_text.read(f"""HloModule m
 
 ENTRY %main (x: f32[{inputs}], w: f32[{kernel}]) -> f32[{output}] {{
   %x = f32[{inputs}] parameter(0)
@@ -16,7 +16,7 @@ ENTRY %main (x: f32[{inputs}], w: f32[{kernel}]) -> f32[{output}] {{
   ROOT %c = f32[{output}] convolution(%x, %w), {attributes}
 }}
 """)
-  return convolution.flops(module, module.entry.root)
+  return convolution.flops(program.entry.root)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Arithmetic and cycles of programs that need a known amount."""
 
+import hlo_text
 from pax_softmoe.hlo import costs
-from pax_softmoe.hlo import parsing
 import pytest
 
 PRODUCT = 2 * 64 * 64 * 64
@@ -54,7 +54,7 @@ def test_unknown_loop_can_be_counted_once(compiled):
     ],
 )
 def test_flops_of_calls_of_onednn(operands, config, want):
-  module = parsing.parse(f"""HloModule m
+  program = hlo_text.read(f"""HloModule m
 
 ENTRY %main (x: f32[4,8,16], w: f32[4,16,32]) -> f32[4,8,32] {{
   %x = f32[4,8,16] parameter(0)
@@ -65,10 +65,16 @@ ENTRY %main (x: f32[4,8,16], w: f32[4,16,32]) -> f32[4,8,32] {{
   ROOT %out = f32[4,8,32] get-tuple-element(%call), index=0
 }}
 """)
-  assert costs.matmul_flops(module) == want
+  assert costs.matmul_flops(program) == want
 
 
 CYCLES = """HloModule m
+
+%larger (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %max = f32[] maximum(%a, %b)
+}
 
 %inside (p: f32[8]) -> f32[8] {
   %p = f32[8] parameter(0)
@@ -82,7 +88,7 @@ CYCLES = """HloModule m
   %next = s32[] add(%i, %one)
   %x = f32[8] get-tuple-element(%t), index=1
   %y = f32[8] fusion(%x), kind=kLoop, calls=%inside, metadata={op_name="jit(f)/jit(main)/jvp(vit)/while/body/ffn/exp" source_file="a.py" source_line=3}, backend_config={"window_config":{"estimated_cycles":"600"}}
-  %z = f32[8] all-reduce(%y), replica_groups={}, to_apply=%inside
+  %z = f32[8] all-reduce(%y), replica_groups={}, to_apply=%larger
   ROOT %r = (s32[], f32[8]) tuple(%next, %z)
 }
 
@@ -104,7 +110,7 @@ ENTRY %main (x.1: f32[8]) -> (s32[], f32[8]) {
 
 
 def test_cycles_count_every_turn_of_a_loop():
-  found = costs.cycles(parsing.parse(CYCLES))
+  found = costs.cycles(hlo_text.read(CYCLES))
   assert [(c.name, c.count, c.total) for c in found] == [
       ('y', 5, 3000),
       ('c', 1, 40),
@@ -112,7 +118,7 @@ def test_cycles_count_every_turn_of_a_loop():
 
 
 def test_cycles_by_source_and_by_layer():
-  found = costs.cycles(parsing.parse(CYCLES))
+  found = costs.cycles(hlo_text.read(CYCLES))
   assert list(costs.by_source(found).items()) == [
       ('a.py:3', 3000),
       ('a.py:9', 40),

@@ -2,8 +2,9 @@
 
 import re
 
+import hlo_text
 from pax_softmoe.hlo import graph
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 import pytest
 
 # `i` starts at %start and turns as long as %test says; the bound is the last
@@ -40,6 +41,9 @@ ENTRY %main (x: f32[8]) -> (s32[], f32[8], s32[]) {
 """
 
 
+UNKNOWN = 'custom-call(%x.1), custom_call_target="f"'
+
+
 def loop(
     first=0,
     bound='constant(10)',
@@ -58,12 +62,22 @@ def loop(
       'DIRECTION': direction,
   }.items():
     text = text.replace(name, str(value))
-  return parsing.parse(text)
+  return hlo_text.read(text)
 
 
-def trips(module):
-  loops = [i for i in module.instructions() if i.opcode == 'while']
-  return sorted(graph.trip_count(module, i) for i in loops)
+def trips(program):
+  loops = [i for i in program.instructions if i.opcode == 'while']
+  return sorted(map(graph.trip_count, loops))
+
+
+def named(program, name):
+  (found,) = [i for i in program.instructions if i.name == name]
+  return found
+
+
+def runs(program, **arguments):
+  found = graph.executions(program, **arguments)
+  return {computation.name: count for computation, count in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -80,14 +94,13 @@ def trips(module):
     ],
 )
 def test_trip_count_follows_from_constant_bounds(changes, want):
-  module = loop(**changes)
-  assert graph.trip_count(module, module.entry.root) == want
+  assert graph.trip_count(loop(**changes).entry.root) == want
 
 
 @pytest.mark.parametrize(
     'changes',
     [
-        {'bound': 'custom-call(%x.1)'},
+        {'bound': UNKNOWN},
         {'operation': 'multiply'},
         {'step': 0},
         {'direction': 'NE', 'step': 3},
@@ -95,16 +108,18 @@ def test_trip_count_follows_from_constant_bounds(changes, want):
     ],
 )
 def test_trip_count_is_unknown_otherwise(changes):
-  module = loop(**changes)
-  assert graph.trip_count(module, module.entry.root) is None
+  assert graph.trip_count(loop(**changes).entry.root) is None
 
 
 def test_unknown_loop_raises_unless_told_how_often_it_turns():
-  module = loop(bound='custom-call(%x.1)')
+  program = loop(bound=UNKNOWN)
   with pytest.raises(ValueError, match='while turns .jit.f./while model.py:7'):
-    graph.executions(module)
-  runs = graph.executions(module, unknown_trips=3)
-  assert runs == {'main': 1, 'body': 3, 'condition': 4}
+    graph.executions(program)
+  assert runs(program, unknown_trips=3) == {
+      'main': 1,
+      'body': 3,
+      'condition': 4,
+  }
 
 
 @pytest.mark.parametrize(
@@ -112,8 +127,7 @@ def test_unknown_loop_raises_unless_told_how_often_it_turns():
     [('scan', [7]), ('nested', [3, 5]), ('count_up', [7]), ('count_down', [4])],
 )
 def test_trip_counts_of_compiled_loops(compiled, name, want):
-  module = compiled(name)
-  assert trips(module) == want
+  assert trips(compiled(name)) == want
 
 
 @pytest.mark.parametrize(
@@ -123,19 +137,19 @@ def test_trip_counts_of_compiled_loops(compiled, name, want):
 def test_trip_counts_of_compiled_loops_without_the_compilers_notes(
     compiled, name, want, monkeypatch
 ):
-  monkeypatch.setattr(parsing.Instruction, 'backend_number', lambda *_: None)
+  monkeypatch.setattr(module.Instruction, 'backend_config', {})
   assert trips(compiled(name)) == want
 
 
 def test_nested_loops_multiply(compiled):
-  module = compiled('nested')
-  runs = graph.executions(module)
+  program = compiled('nested')
+  counts = graph.executions(program)
   products = {
       i.computation
-      for i in module.instructions()
+      for i in program.instructions
       if re.search(r'dot_general', i.op_name) and i.opcode != 'fusion'
   }
-  assert {runs[name] for name in products} == {3, 15}
+  assert {counts[computation] for computation in products} == {3, 15}
 
 
 def test_compiled_loop_with_variable_bound_is_unknown(compiled):
@@ -144,7 +158,7 @@ def test_compiled_loop_with_variable_bound_is_unknown(compiled):
 
 
 def test_every_branch_counts_and_scalar_functions_do_not():
-  module = parsing.parse("""HloModule branches
+  program = hlo_text.read("""HloModule branches
 
 %add (a: f32[], b: f32[]) -> f32[] {
   %a = f32[] parameter(0)
@@ -169,13 +183,10 @@ ENTRY %main (p: pred[], x: f32[8]) -> f32[8] {
   ROOT %if = f32[8] conditional(%p, %x, %x), true_computation=%yes, false_computation=%no
 }
 """)
-  runs = graph.executions(module)
-  assert runs == {'main': 1, 'add': 0, 'no': 1, 'yes': 2}
+  assert runs(program) == {'main': 1, 'add': 0, 'no': 1, 'yes': 2}
 
 
 def test_origin_leads_through_fusions_tuples_and_unchanged_loop_values():
-  module = loop()
-  same = module.computations['body'].instructions['same']
-  assert graph.origin(module, same).name == 'bound'
-  counter = module.computations['body'].instructions['i']
-  assert graph.origin(module, counter).name == 'i'
+  program = loop()
+  assert graph.origin(named(program, 'same')).name == 'bound'
+  assert graph.origin(named(program, 'i')).name == 'i'

@@ -14,7 +14,7 @@ import sys
 from pax_softmoe import compat
 from pax_softmoe.hlo import collectives
 from pax_softmoe.hlo import costs
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module as hlo_module
 import pytest
 import sharding_programs
 
@@ -60,7 +60,12 @@ def _folder(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(name='module', scope='session')
 def _module(folder):
   """Returns the program of a name."""
-  return lambda name: parsing.parse((folder / f'{name}.hlo').read_text())
+
+  def read(name):
+    serialized = (folder / f'{name}.hlo').read_bytes()
+    return hlo_module.parse(serialized, 1 if name == 'single' else DEVICES)
+
+  return read
 
 
 def of_kind(module, kind):

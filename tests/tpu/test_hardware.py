@@ -6,7 +6,7 @@ import sys
 
 from pax_softmoe.hlo import collectives
 from pax_softmoe.hlo import costs
-from pax_softmoe.hlo import parsing
+from pax_softmoe.hlo import module
 from pax_softmoe.tpu import hardware
 import pytest
 
@@ -14,7 +14,7 @@ X_BYTES = 8 * 16 * 256 * 4
 
 
 def read(compiled):
-  return parsing.parse(compiled.as_text())
+  return module.of(compiled)
 
 
 @pytest.mark.parametrize('name', hardware.SLICES)
