@@ -42,8 +42,29 @@ def find() -> list[Error]:
       name = path.relative_to(ROOT)
       if not any((ROOT / p).is_symlink() for p in name.parents[:-1]):
         tree = ast.parse(path.read_text())
+        _Named(tree).visit(tree)
         found += _errors(tree, str(name), '', '')
   return found
+
+
+class _Named(ast.NodeTransformer):
+  """Puts texts in the place of constants."""
+
+  def __init__(self, tree: ast.AST):
+    self._texts = {
+        node.targets[0].id: node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id.isupper()
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    }
+
+  def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.expr:
+    if isinstance(node.value, ast.Name):
+      return self._texts.get(node.value.id, node)
+    return node
 
 
 def _errors(

@@ -45,7 +45,7 @@ class Distinct:
 
   def _check(self, values: Any) -> Any:
     if len(set(values)) < len(values):
-      raise ValueError('one is there twice')
+      raise ValueError('name each once')
     return values
 
 

@@ -32,9 +32,16 @@ PAGES = [
 ]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # A message that has none of these does not say what to change.
-REMEDY = re.compile(
-    r';|\b(use|give|set|choose|name|leave|install|see|expected)\b'
+# What a message tells people to do, or what it lists to choose from. A semicolon
+# alone is neither.
+VERBS = (
+    'add|ask for|change|choose|close|convert|copy|correct|count|double|expected'
+    '|fill|give|go on|install|leave|list|lower|make|measure|mix|move|must|name'
+    '|pass|prepare|put|raise|register|remove|rename|reshape|restore|run|save|see'
+    '|set|sign in|start|take|train first|unpack|use|write'
 )
+LISTS = 'blocks are|it has|it takes|settings are|valid meshes'
+REMEDY = re.compile(rf'\b({VERBS}|{LISTS})\b|`softmoe \w+')
 
 
 def text_of(page):

@@ -84,7 +84,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
   """Returns settings of command-line arguments NAME=VALUE.
 
   Args:
-    pairs: values are Python literals; what is none is a string.
+    pairs: a value that is no Python literal is taken as text.
 
   Raises:
     UsageError: an argument has another form.

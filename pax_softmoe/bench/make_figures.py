@@ -134,7 +134,7 @@ def _first_weights(intermediates: Any, name: str) -> np.ndarray:
       # Of a scanned stack, [layers, B, N, E, P].
       first = np.asarray(value).reshape(-1, *value.shape[-3:])[0]
       return first.reshape(len(first), -1)
-  raise ValueError(f'the model keeps no {name}; it has no soft router')
+  raise ValueError(f'the model keeps no {name}; give a job with a soft router')
 
 
 def slices_figure() -> None:

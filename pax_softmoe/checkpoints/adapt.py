@@ -1,4 +1,4 @@
-"""Makes the weights of one model of those of another.
+"""Converts the weights of one model for another.
 
 What two vision transformers of this package share goes from one to the other
 whether their blocks are scanned or not. Apart from that

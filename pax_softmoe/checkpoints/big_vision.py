@@ -135,8 +135,8 @@ def open_npz(
     ours = match and _inside(match[2], int(match[3]), match[4], norms)
     if not ours or (match[1] is None and not array.shape):
       raise ValueError(
-          f'{path}: {name} {array.shape} has no place in our ViT; only plain'
-          ' ViTs with a mean over tokens (gap) and a linear head can be read'
+          f'{path}: {name} {array.shape} has no place in our ViT; give a'
+          ' plain ViT with a mean over tokens (gap) and a linear head'
       )
     if match[1] is not None:
       result[f'vit/block_{match[1]}/{ours}'] = array
@@ -234,18 +234,20 @@ def _damaged(path: os.PathLike, name: str, error: Exception) -> ValueError:
   )
 
 
+_FRESH_HEAD = 'take all but the head with --fresh_head'
+
+
 def _check_head(path: os.PathLike, names: Collection[str]) -> None:
   """Raises ValueError if a head is no linear layer."""
-  hint = 'take all but the head with --fresh_head'
   if 'pre_logits/kernel' in names:
     raise ValueError(
         f'{path} has a hidden layer before the head (pre_logits/kernel), our'
-        f' head is linear; {hint}'
+        f' head is linear; {_FRESH_HEAD}'
     )
   if any(n.startswith(('MAPHead_0/', 'probe')) for n in names):
     raise ValueError(
         f'{path} pools with attention (MAPHead_0), our ViT takes the mean of'
-        f' all tokens; {hint}'
+        f' all tokens; {_FRESH_HEAD}'
     )
 
 
@@ -285,7 +287,7 @@ def _sincos(path: os.PathLike, grid: int, width: int) -> LazyArray:
   if width % 4 or width < 8:
     raise ValueError(
         f'{path} has no positions, and {width} dims cannot hold fixed ones;'
-        ' they need a multiple of 4'
+        ' use a model with a multiple of 4'
     )
   rates = 10_000.0 ** -np.linspace(0, 1, width // 4)
   row, column = np.divmod(np.arange(grid * grid), grid)

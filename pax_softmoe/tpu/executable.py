@@ -5,7 +5,7 @@
     report.fits, report.peak_bytes / tpu.GIB, report.compute_seconds
 
 Sizes are the compiler's and exact (but all zero from jaxlib 0.4.26 for the
-CPU), times are its estimates. `ici` estimates the time that chips spend
+CPU), times are its estimates. `links` estimates the time that chips spend
 exchanging `report.collectives`.
 """
 

@@ -237,7 +237,7 @@ class Learner(learners.Learner):
 
 
 def _with_layers(w: base_layer.WeightHParams) -> base_layer.WeightHParams:
-  """Returns a variable whose axis of layers, if any, is one like others."""
+  """Returns a variable with the axis of scanned layers as its first axis."""
   return dataclasses.replace(
       w,
       shape=w.full_shape,

@@ -8,7 +8,7 @@ Memory of a chip is the sum of
   working set  what one block's backward pass holds at once
 
 Time is the sum, without overlap, of matrix products at a share of the peak,
-traffic to memory at its bandwidth, and what chips exchange by `ici`. Nothing
+traffic to memory at its bandwidth, and what chips exchange by `links`. Nothing
 here is measured. It orders points, and leaves out those that need far more
 memory than there is; `compile_step` tells the rest.
 """

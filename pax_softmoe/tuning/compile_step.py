@@ -5,7 +5,7 @@
         python -m pax_softmoe.tuning.compile_step OUTPUT.json
 
 The step is the one of `paxml.main`, on the mesh that Pax would make. With the
-TPU compiler that is installed (`analysis.tpu`), OUTPUT has the memory of a
+TPU compiler that is installed (`tpu.hardware`), OUTPUT has the memory of a
 chip, what chips exchange, and estimates of both times; without it, the CPU
 partitioner tells what chips exchange and how large the arguments are.
 """
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from typing import Any
+from typing import NamedTuple
 
 from pax_softmoe.running import parent
 
@@ -32,6 +33,24 @@ _TOP = 12
 _LOW_EFFORT = {'JAX_EXEC_TIME_OPTIMIZATION_EFFORT': '-1.0'}
 # Products in rounds of send and multiply take memory on slices of 32 chips.
 TPU_FLAGS = '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
+
+
+class _Layer(NamedTuple):
+  """Says of what a row of `top` is; `_Line` and `_Exchange` too."""
+
+  layer: str
+
+
+class _Line(NamedTuple):
+  source: str
+
+
+class _Exchange(NamedTuple):
+  kind: str
+  dtype: str
+  group: int
+  layer: str
+  source: str
 
 
 def tpu_flags() -> str:
@@ -147,7 +166,7 @@ def compile_step(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what one program gives, `top` as dicts by name."""
+  """Returns what one program gives, `top` as dicts from what to how much."""
   import jax
   import numpy as np
   from pax_softmoe.tpu import executable
@@ -201,14 +220,14 @@ def _with_tops(result: dict[str, Any], target: str) -> dict[str, Any]:
       result['status'] = 'out of memory'
   for name, rows in result.get('top', {}).items():
     longest = sorted(rows.items(), key=lambda row: -row[1]['ms'])[:_TOP]
-    result['top'][name] = [{**json.loads(k), **row} for k, row in longest]
+    result['top'][name] = [{**key._asdict(), **row} for key, row in longest]
   return result
 
 
 def _communication(
     found: Sequence[Any], slice_name: str, places: Any
 ) -> dict[str, Any]:
-  """Returns what chips exchange and how long that takes by `ici`."""
+  """Returns what chips exchange and how long that takes by `links`."""
   from pax_softmoe.hlo import collectives
   from pax_softmoe.hlo import costs
   from pax_softmoe.tpu import hardware
@@ -219,7 +238,7 @@ def _communication(
   for c in found:
     ms = 1e3 * c.count * links.seconds(c, tpu_slice, places)
     by_kind[c.kind] = by_kind.get(c.kind, 0.0) + ms
-    key = _key(
+    key = _Exchange(
         kind=c.kind,
         dtype=c.dtype,
         group=c.group_size,
@@ -236,11 +255,6 @@ def _communication(
       'communication_by_kind': by_kind,
       'top': {'collectives': rows},
   }
-
-
-def _key(**fields: Any) -> str:
-  """Returns what identifies a row, to be taken apart by `_with_tops`."""
-  return json.dumps(fields)
 
 
 def _any_block(layer: str) -> str:
@@ -260,16 +274,16 @@ def _cycles(cycles: Sequence[Any]) -> dict[str, Any]:
 
   found = {'layers': {}, 'lines': {}}
   for path, count in costs.by_layer(cycles).items():
-    _add(found['layers'], _key(layer=_any_block(' '.join(path))), count)
+    _add(found['layers'], _Layer(_any_block(' '.join(path))), count)
   for line, count in costs.by_source(cycles).items():
-    _add(found['lines'], _key(source=_short(line)), count)
+    _add(found['lines'], _Line(_short(line)), count)
   for rows in found.values():
     for row in rows.values():
       row['ms'] *= 1e3 / hardware.CLOCK_HZ
   return found
 
 
-def _add(rows: dict[str, dict[str, float]], key: str, value: float) -> None:
+def _add(rows: dict[Any, dict[str, float]], key: Any, value: float) -> None:
   rows.setdefault(key, {'ms': 0.0})['ms'] += value
 
 

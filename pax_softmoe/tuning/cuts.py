@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import math
 from typing import Any
 
-# Fewer tell more of the ends of a model than of its blocks.
+# With fewer, what comes before and after the blocks would distort the line.
 _MIN_BLOCKS = 4
 
 

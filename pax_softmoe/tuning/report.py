@@ -93,7 +93,7 @@ def _point(
   point, result = trial.point, trial.result or {}
   hbm = result.get('hbm_gib', trial.estimate.hbm_gib)
   fits = trial.status == 'ok' and hbm <= hardware.USABLE_HBM_GIB
-  # Of what does not fit the compiler counts only until it gives up.
+  # The compiler gives up on what does not fit before it has counted it all.
   excess = result.get('excess_gib', max(0.0, hbm - hardware.USABLE_HBM_GIB))
   seconds = (trial.step_ms + dcn_ms) / 1e3
   by_kind = dict(result.get('communication_by_kind', {}))

@@ -119,16 +119,14 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
   the others.
   """
   efforts = ('full', 'low', 'none')
-  order = ('ok', 'out of memory', 'failed', 'timed out')
+  statuses = ('ok', 'out of memory', 'failed', 'timed out')
 
   def key(trial: Trial):
-    tried = trial.result is not None
+    # What arithmetic alone thinks too big comes last: nobody tried it.
+    known = trial.status == 'ok' or trial.result is not None
     return (
-        order.index(trial.status)
-        if tried
-        else 0
-        if trial.status == 'ok'
-        else 9,
+        not known,
+        statuses.index(trial.status),
         efforts.index(trial.effort),
         trial.ms_per_image,
     )

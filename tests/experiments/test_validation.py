@@ -67,7 +67,9 @@ def test_valid_meshes_are_those_that_divide(
 
 
 def test_every_mesh_that_is_called_valid_is_accepted(monkeypatch):
-  for mesh in fits.valid_meshes(experiment(8, monkeypatch), 8):
+  meshes = fits.valid_meshes(experiment(8, monkeypatch), 8)
+  assert meshes == [(1, 1, 8, 1), (1, 2, 4, 1), (1, 4, 2, 1), (1, 8, 1, 1)]
+  for mesh in meshes:
     experiment(8, monkeypatch, ICI_MESH_SHAPE=mesh).validate()
 
 

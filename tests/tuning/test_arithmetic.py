@@ -1,6 +1,7 @@
 """The first estimate against numbers worked out by hand."""
 
 from pax_softmoe import experiments
+from pax_softmoe.experiments import stored
 from pax_softmoe.hlo import collectives
 from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import arithmetic
@@ -86,9 +87,27 @@ def test_split_dense_weights_are_gathered(flagship):
 
 def test_compute_takes_longer_than_products_at_the_peak(flagship):
   got = at(flagship)
+  # Forward, again, and twice as much backward.
   peak_ms = 1e3 * 4 * 284.6e9 * 16 / hardware.PEAK_FLOPS
-  assert peak_ms < got.compute_ms < 5 * peak_ms
+  assert got.compute_ms > peak_ms
   assert at(flagship, images=32).compute_ms > 1.7 * got.compute_ms
+
+
+@pytest.mark.parametrize(
+    'slice_name', ['v4-32', 'v4-64', 'v4-128', 'v4-256', 'v4-512', 'v4-1024']
+)
+def test_compute_is_near_what_the_tpu_compiler_estimates(flagship, slice_name):
+  entry = stored.entries('SoftMoEH14')[slice_name]
+  settings, compiled = entry['settings'], entry['estimate']
+  point = space.Point(
+      tuple(compiled['mesh']),
+      compiled['preset'],
+      settings['REMAT'],
+      compiled['images_per_chip'],
+      settings.get('FIRST_MOMENT_DTYPE'),
+  )
+  got = flagship.estimate(slice_name, point).compute_ms
+  assert got == pytest.approx(compiled['compute_ms'], rel=0.25)
 
 
 def test_keeping_more_takes_memory_and_saves_compute(flagship):

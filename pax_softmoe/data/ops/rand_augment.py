@@ -319,7 +319,7 @@ def _cutout(image, level, chance):
   is_cut = tf.expand_dims(cut(h, 1, chance.place[0]), 1) & cut(
       w, c, chance.place[1]
   )
-  # Bits that differ from grey, where the image is cut.
+  # x ^ ((x ^ g) & m) is g where m is 255, and x where m is 0.
   rows = _rows(image)
   return _like(rows ^ ((rows ^ _GREY) & is_cut), image)
 

@@ -139,7 +139,7 @@ class ImageInput(seqio_input.SeqIOInput):
     super().__post_init__()
     # The NumPy iterator that SeqIOInput makes cannot be saved.
     self._iter = iter(self.dataset)
-    # That `get_next` took in all.
+    # In all calls of `get_next` together.
     self.seconds_waited = 0.0
 
   @property
