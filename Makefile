@@ -82,6 +82,7 @@ bazel-test: env-dev
 # Records what every experiment is, after a change that is meant.
 golden: env-dev
 	$(BIN)/python tests/test_golden_experiments.py
+	$(BIN)/python -m pax_softmoe.bench.make_settings_page
 
 lint: env-dev
 	$(BIN)/ruff check pax_softmoe experiments tools tests docs bazel

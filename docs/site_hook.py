@@ -5,6 +5,7 @@ mkdocs calls the functions `on_…`, see mkdocs.yml.
 
 from collections.abc import Iterator
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -17,6 +18,8 @@ import errors
 
 # Where a page wants all errors.
 MARK = '<!-- every error -->'
+# A link from a page to a file of the package.
+_SOURCE = re.compile(r'\(\.\./((?:pax_softmoe|experiments)/[\w/]*)\.py\)')
 # Packages with a page of the reference; the rest is for commands.
 PACKAGES = (
     'pax_softmoe',
@@ -30,6 +33,7 @@ PACKAGES = (
     'pax_softmoe.hlo',
     'pax_softmoe.layers',
     'pax_softmoe.model_size',
+    'pax_softmoe.running',
     'pax_softmoe.sharding',
     'pax_softmoe.tpu',
     'pax_softmoe.training',
@@ -73,7 +77,8 @@ def _modules(package: str) -> Iterator[str]:
 
 
 def on_page_markdown(markdown: str, **unused: Any) -> str:
-  """Writes all errors where a page wants them."""
+  """Writes all errors where a page wants them, and links files to the API."""
+  markdown = _SOURCE.sub(_in_the_api, markdown)
   if MARK not in markdown:
     return markdown
   lines = []
@@ -85,3 +90,10 @@ def on_page_markdown(markdown: str, **unused: Any) -> str:
     message = error.message.replace('`', "'")
     lines.append(f'* `{message}` ({error.kind}, in `{error.function}`)')
   return markdown.replace(MARK, '\n'.join(lines))
+
+
+def _in_the_api(link: re.Match[str]) -> str:
+  module = link[1].removeprefix('pax_softmoe/').replace('/', '.')
+  module = f'pax_softmoe.{module}'
+  package = module.rpartition('.')[0]
+  return f'(api/{package}.md#{module.removesuffix(".__init__")})'

@@ -14,6 +14,9 @@ import sys
 
 import jax
 from jax import numpy as jnp
+from pax_softmoe import experiments
+from pax_softmoe.bench import make_settings_page
+from pax_softmoe.experiments import settings
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import list_command
 from pax_softmoe.tools import main
@@ -31,14 +34,13 @@ PAGES = [
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-# A message that has none of these does not say what to change.
 # What a message tells people to do, or what it lists to choose from. A semicolon
 # alone is neither.
 VERBS = (
-    'add|ask for|change|choose|close|convert|copy|correct|count|double|expected'
-    '|fill|give|go on|install|leave|list|lower|make|measure|mix|move|must|name'
-    '|pass|prepare|put|raise|register|remove|rename|reshape|restore|run|save|see'
-    '|set|sign in|start|take|train first|unpack|use|write'
+    'add|ask'
+    ' for|change|choose|close|convert|copy|correct|count|double|expected|fill|give|go'
+    ' on|install|leave|list|lower|make|measure|mix|move|must|name|pass|prepare|put|raise|register|remove|rename|reshape|restore|run|save|see|set|sign'
+    ' in|start|take|train first|unpack|use|write'
 )
 LISTS = 'blocks are|it has|it takes|settings are|valid meshes'
 REMEDY = re.compile(rf'\b({VERBS}|{LISTS})\b|`softmoe \w+')
@@ -209,6 +211,16 @@ def test_errors_are_found_in_the_source():
   assert error.module == 'pax_softmoe/sharding/axis_rules.py'
   assert error.kind == 'ValueError'
   assert error.message == 'no sharding preset …; use one of …'
+
+
+def test_all_settings_are_those_that_are_declared():
+  page = text_of('docs/settings.md')
+  catalogue = ROOT / 'experiments' / 'catalogue'
+  assert page == make_settings_page.text(catalogue), 'run `make golden`'
+  names = set(re.findall(r'^\| `([A-Z0-9_]+)`', page, re.MULTILINE))
+  for name in ('SoftMoEH14', 'TokensChoiceB16', 'SoftMoEH14ImageNet'):
+    declared = settings.declared(getattr(experiments, name))
+    assert declared.keys() <= names
 
 
 def licence(package):

@@ -118,8 +118,8 @@ class _Checkpoint:
       raise inspecting.DamageError(f'{name} is missing')
     if not weights:
       raise ValueError(
-          f'{state} holds no single arrays, as in the OCDBT format, which cannot'
-          ' be read; save without it'
+          f'{state} holds no single arrays, as in the OCDBT format, which'
+          ' cannot be read; save without it'
       )
     return averages or weights
 

@@ -16,7 +16,7 @@ import sharding_cases
 
 # Relative error of each array in the 2-norm. Sums over devices are done in
 # another order: in bfloat16, which has 8 bits, that shows.
-TOLERANCE = {'float32': 1e-5, 'bfloat16': 0.06}
+TOLERANCE = {'float32': 1e-5, 'bfloat16': 0.055}
 CHILDREN = 2
 TIMEOUT_SECONDS = 3000
 
@@ -57,7 +57,11 @@ def steps(tmp_path_factory):
 
 
 def check(result, tolerance):
-  errors = {name: error for name, (_, error) in result.items()}
+  # The relative error of a square, as Adam's second moment, is twice as large.
+  errors = {
+      name: error / (2 if '/v/' in name else 1)
+      for name, (_, error) in result.items()
+  }
   assert max(errors.values()) < tolerance, sorted(
       errors.items(), key=lambda item: -item[1]
   )[:5]
