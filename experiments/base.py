@@ -256,6 +256,10 @@ class ImageClassification(
     moe = self.moe_tpl()
     return 1 if moe is None else moe.num_experts
 
+  def group_size(self) -> int:
+    """Returns how many images compete for the experts' slots; 1 for none."""
+    return 1
+
   def model(self) -> LayerTpl:
     """Returns the template of the model, without its place on a mesh."""
     vit_tpl = pax_fiddle.Config(

@@ -93,6 +93,9 @@ class _Sparse(_Router):
       "Of noise on the router's scores in training, times 1 / NUM_EXPERTS.",
   ] = 1.0
 
+  def group_size(self) -> int:
+    return self.GROUP_SIZE
+
   def weight_decays(self) -> Sequence[tuple[str, float]]:
     return (*super().weight_decays(), (r'.*/moe/gate', self.KERNEL_DECAY))
 

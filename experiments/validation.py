@@ -112,7 +112,7 @@ def _check_model(experiment: Any) -> None:
         f' {fits.numbers(fits.divisors(image))}'
     )
   # Routers that let images compete need whole groups of them.
-  group = getattr(experiment, 'GROUP_SIZE', 1)
+  group = experiment.group_size()
   for setting in ('TRAIN_BATCH_SIZE', 'EVAL_BATCH_SIZE'):
     batch = getattr(experiment, setting)
     if batch % group:
@@ -191,7 +191,7 @@ def _check_experts(experiment: Any) -> None:
   if tpl is None:
     return
   tokens = (experiment.IMAGE_SIZE // experiment.PATCH_SIZE) ** 2
-  group = getattr(experiment, 'GROUP_SIZE', 1)
+  group = experiment.group_size()
   layer = base_layer.instantiate(
       tpl.set(
           name='moe',

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 import numpy as np
+from pax_softmoe import protocol
 from pax_softmoe.experiments import recipes
 from pax_softmoe.experiments import routers
 from pax_softmoe.layers import feed_forward
@@ -214,7 +215,10 @@ def layer_call(name: str, shape: Shape, backward: bool) -> Callable[[], Any]:
 
 
 def _layer_call(
-    experiment: Any, shape: Shape, arrays: Arrays, backward: bool
+    experiment: protocol.Experiment,
+    shape: Shape,
+    arrays: Arrays,
+    backward: bool,
 ) -> Callable[[], Any]:
   """Returns a call of norm, MLP or mixture, and residual on tokens."""
   moe = experiment.moe_tpl()
@@ -246,7 +250,10 @@ def _layer_call(
 
 
 def _model_call(
-    experiment: Any, shape: Shape, arrays: Arrays, backward: bool
+    experiment: protocol.Experiment,
+    shape: Shape,
+    arrays: Arrays,
+    backward: bool,
 ) -> Callable[[], Any]:
   """Returns a call of the whole classifier on images."""
   model = base_layer.instantiate(experiment.model())

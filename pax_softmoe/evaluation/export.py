@@ -14,6 +14,7 @@ import jax
 from jax.experimental import jax2tf
 from pax_softmoe import compat
 from pax_softmoe import finite
+from pax_softmoe import protocol
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
 from praxis import base_layer
@@ -28,7 +29,7 @@ _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
 def write_safetensors(
-    experiment: Any,
+    experiment: protocol.Experiment,
     job_dir: os.PathLike,
     path: os.PathLike,
     step: int | None = None,
@@ -77,7 +78,7 @@ def _local(path: os.PathLike) -> Iterator[str]:
 
 
 def write_saved_model(
-    experiment: Any,
+    experiment: protocol.Experiment,
     job_dir: os.PathLike,
     folder: os.PathLike,
     step: int | None = None,
@@ -115,7 +116,7 @@ def write_saved_model(
   )
   _require_finite(lazy_array.by_name(weights))
   size, channels = experiment.IMAGE_SIZE, experiment.CHANNELS
-  group = getattr(experiment, 'GROUP_SIZE', 1)
+  group = experiment.group_size()
   batch = 'b' if group == 1 else f'{group}*b'
   compute = jax2tf.convert(
       _logits_function(experiment),
@@ -155,7 +156,7 @@ def _require_finite(arrays: Mapping[str, Any]) -> None:
   )
 
 
-def _logits_function(experiment: Any) -> Any:
+def _logits_function(experiment: protocol.Experiment) -> Any:
   """Returns a function of weights and images that makes logits."""
   model = base_layer.instantiate(experiment.model())
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from pax_softmoe import finite
+from pax_softmoe import protocol
 from pax_softmoe.checkpoints import convert
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
@@ -39,7 +40,10 @@ class TrainedClassifier:
   """
 
   def __init__(
-      self, experiment: Any, job_dir: os.PathLike, step: int | None = None
+      self,
+      experiment: protocol.Experiment,
+      job_dir: os.PathLike,
+      step: int | None = None,
   ):
     """Reads the weights.
 
@@ -65,9 +69,8 @@ class TrainedClassifier:
     )
     batch_axes = experiment.sharding_rules().activation('b')[0]
     self._batch_sharding = self._on_mesh(batch_axes)
-    self.batch_multiple = axis_rules.axis_size(shape, batch_axes) * getattr(
-        experiment, 'GROUP_SIZE', 1
-    )
+    parts = axis_rules.axis_size(shape, batch_axes)
+    self.batch_multiple = parts * experiment.group_size()
     model_tpl = experiment.task().model
     self.model = base_layer.instantiate(model_tpl)
     wanted = NestedMap.FromNestedDict(

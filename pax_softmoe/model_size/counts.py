@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax
+from pax_softmoe import protocol
 from pax_softmoe.layers import soft_moe
 from pax_softmoe.layers import sparse_moe
 from praxis import base_layer
@@ -12,7 +13,9 @@ from praxis import py_utils
 NestedMap = py_utils.NestedMap
 
 
-def abstract_weights(experiment: Any, model_tpl: Any = None) -> NestedMap:
+def abstract_weights(
+    experiment: protocol.Experiment, model_tpl: Any = None
+) -> NestedMap:
   """Returns the tree of `WeightHParams` of a model; nothing is allocated.
 
   Args:
@@ -32,7 +35,7 @@ def count(weights: NestedMap) -> int:
   return sum(math.prod(w.full_shape) for w in leaves)
 
 
-def forward_flops(experiment: Any) -> int:
+def forward_flops(experiment: protocol.Experiment) -> int:
   """Returns the FLOPs of one image's forward pass, two per multiply-add.
 
   Matrix products only, as the paper counts (its table 8 agrees within 1 %).
@@ -57,7 +60,7 @@ def forward_flops(experiment: Any) -> int:
   return 2 * multiply_adds
 
 
-def _moe_multiply_adds(experiment: Any, n: int) -> int:
+def _moe_multiply_adds(experiment: protocol.Experiment, n: int) -> int:
   """Returns multiply-adds of one MoE layer on the `n` tokens of an image."""
   moe = experiment.moe_tpl()
   if moe is None:
@@ -75,7 +78,7 @@ def _moe_multiply_adds(experiment: Any, n: int) -> int:
   return round(router + 2 * slots * d * h)
 
 
-def slots_per_image(experiment: Any) -> float:
+def slots_per_image(experiment: protocol.Experiment) -> float:
   """Returns the slots of all experts of a layer, per image; 0 if dense.
 
   Args:
@@ -91,12 +94,12 @@ def slots_per_image(experiment: Any) -> float:
   return moe.num_experts * capacity / moe.group_size
 
 
-def num_tokens(experiment: Any) -> int:
+def num_tokens(experiment: protocol.Experiment) -> int:
   """Returns the tokens of an image."""
   return (experiment.IMAGE_SIZE // experiment.PATCH_SIZE) ** 2
 
 
-def describe(experiment: Any) -> dict[str, Any]:
+def describe(experiment: protocol.Experiment) -> dict[str, Any]:
   """Returns what the model is, in numbers.
 
   Args:

@@ -1,9 +1,8 @@
 """Where the arrays of an experiment live on its mesh, by arithmetic."""
 
-from typing import Any
-
 import jax
 from jax import numpy as jnp
+from pax_softmoe import protocol
 from pax_softmoe.layers import soft_moe
 from pax_softmoe.layers import sparse_moe
 from pax_softmoe.model_size import counts
@@ -12,7 +11,7 @@ from praxis import base_layer
 from praxis import py_utils
 
 
-def weights(experiment: Any) -> list[axis_rules.Array]:
+def weights(experiment: protocol.Experiment) -> list[axis_rules.Array]:
   """Returns all weights of an experiment's model and where they live.
 
   Args:
@@ -37,7 +36,7 @@ def weights(experiment: Any) -> list[axis_rules.Array]:
   return arrays
 
 
-def activations(experiment: Any) -> list[axis_rules.Array]:
+def activations(experiment: protocol.Experiment) -> list[axis_rules.Array]:
   """Returns the large activations of a training step and where they live.
 
   One entry stands for all blocks of its kind. Which of them are in memory at
@@ -76,7 +75,9 @@ def activations(experiment: Any) -> list[axis_rules.Array]:
   ]
 
 
-def _moe_activations(experiment: Any, b: int, n: int) -> list[tuple]:
+def _moe_activations(
+    experiment: protocol.Experiment, b: int, n: int
+) -> list[tuple]:
   """Returns name, letters, shape and dtype of those of an MoE layer."""
   moe = experiment.moe_tpl()
   d, h = experiment.MODEL_DIMS, experiment.HIDDEN_DIMS

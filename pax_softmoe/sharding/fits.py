@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 import math
-from typing import Any
 
+from pax_softmoe import protocol
 from pax_softmoe.sharding import axis_rules
 
 
-def mesh_problem(experiment: Any, mesh: tuple[int, ...]) -> str | None:
+def mesh_problem(
+    experiment: protocol.Experiment, mesh: tuple[int, ...]
+) -> str | None:
   """Returns why the experiment cannot run on that mesh, or None if it can.
 
   Args:
@@ -19,7 +21,7 @@ def mesh_problem(experiment: Any, mesh: tuple[int, ...]) -> str | None:
   def parts(letter, kind):
     return axis_rules.axis_size(mesh, getattr(rules, kind)(letter)[0])
 
-  group = getattr(experiment, 'GROUP_SIZE', 1)
+  group = experiment.group_size()
   images = 'images' if group == 1 else f'groups of {group} images'
   train, evaluation = experiment.TRAIN_BATCH_SIZE, experiment.EVAL_BATCH_SIZE
   experts, hidden = experiment.num_experts(), experiment.HIDDEN_DIMS
@@ -54,7 +56,9 @@ def mesh_problem(experiment: Any, mesh: tuple[int, ...]) -> str | None:
   return None
 
 
-def valid_meshes(experiment: Any, chips: int) -> list[tuple[int, ...]]:
+def valid_meshes(
+    experiment: protocol.Experiment, chips: int
+) -> list[tuple[int, ...]]:
   """Returns the meshes of one slice of `chips` to run the experiment on.
 
   Those with an axis along which all devices would do the same work would run

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 import numpy as np
+from pax_softmoe import protocol
 from paxml import partitioning
 from paxml import train_states
 from paxml import trainer_lib
@@ -29,7 +30,9 @@ class TrainStep:
     state: shapes and dtypes of the train state.
   """
 
-  def __init__(self, experiment: Any, devices: Sequence[jax.Device]):
+  def __init__(
+      self, experiment: protocol.Experiment, devices: Sequence[jax.Device]
+  ):
     """Prepares the step; nothing is compiled, nor allocated on devices.
 
     Args:

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 import math
 from typing import Any
 
+from pax_softmoe import protocol
+
 # With fewer, what comes before and after the blocks would distort the line.
 _MIN_BLOCKS = 4
 
 
-def of(experiment: Any) -> list[dict[str, Any]]:
+def of(experiment: protocol.Experiment) -> list[dict[str, Any]]:
   """Returns the settings of the two cut models, or none if whole is better.
 
   Both have dense and MoE blocks in the ratio of the experiment, the second
