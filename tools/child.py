@@ -131,10 +131,9 @@ def _why(
     code = 128 + received[0]
     if progress.error is None:
       name = signal.Signals(received[0]).name
-      saved = 'the last checkpoint, if there is one, is whole'
-      if not progress.has_begun:
-        saved = 'nothing was saved'
-      return code, f'stopped by {name}; {saved}'
+      when = '' if progress.has_begun else ' before it began'
+      saved = 'checkpoints that there are stay as they were'
+      return code, f'stopped by {name}{when}; {saved}'
   if progress.error:
     return code, progress.error
   if code == -signal.SIGKILL:

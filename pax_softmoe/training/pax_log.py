@@ -92,6 +92,9 @@ class Progress:
       self.phase = text
 
 
+_FLAGS_ERROR = 'FATAL Flags parsing error'
+
+
 def last_error(lines: Sequence[str]) -> str | None:
   """Returns in one line why a program ended that does not say so by a mark.
 
@@ -107,7 +110,10 @@ def last_error(lines: Sequence[str]) -> str | None:
   for line in lines:
     if line.startswith('Traceback (most recent call last)'):
       state = 'traceback'
-    elif line.startswith('FATAL Flags parsing error'):
+    elif line.startswith(_FLAGS_ERROR):
+      # What absl says of it stands behind, or in the next line.
+      if said := line.removeprefix(_FLAGS_ERROR).strip(': \n'):
+        return said
       state = 'flags'
     elif state == 'traceback' and line[:1].strip():
       found, state = line, 'done'

@@ -151,6 +151,12 @@ Pass --helpshort or --helpfull to see help on flags.
             "Unknown command line flag 'flag'",
         ),
         (
+            """FATAL Flags parsing error: flag --mode=x: value should be one of
+Pass --helpshort or --helpfull to see help on flags.
+""",
+            'flag --mode=x: value should be one of',
+        ),
+        (
             """I1126 07:28:17.885723 139 programs.py:1] before
 python: cannot open shared object file
 I1126 07:28:17.885723 139 programs.py:1] after

@@ -16,6 +16,10 @@ SUFFIXES = {'.csv': ',', '.tsv': '\t'}
 # Classes that numbers may stand for.
 _MOST_CLASSES = 1_000_000
 _NAMES = 'put a letter before every number to make it a name, such as c7'
+_UNCLOSED = (
+    '{path}, line {line}: a value goes over several lines that look like rows;'
+    ' close the double quote that begins there'
+)
 _NUMBER = re.compile(r'[+-]?\d+(\.\d*)?')
 
 
@@ -43,7 +47,8 @@ def read(path: epath.Path, needed: Sequence[str]) -> list[Row]:
   Raises:
     ValueError: it is no such table.
   """
-  lines = _lines(path, SUFFIXES[path.suffix.lower()])
+  delimiter = SUFFIXES[path.suffix.lower()]
+  lines = _lines(path, delimiter)
   _, header = next(lines, (1, []))
   columns = [name.strip().casefold() for name in header]
   for name in needed:
@@ -67,8 +72,13 @@ def read(path: epath.Path, needed: Sequence[str]) -> list[Row]:
           f' {len(columns)} columns; put values with commas or tabs in double'
           ' quotes'
       )
-    stripped = (value.strip() for value in values)
-    rows.append(Row(line, dict(zip(columns, stripped))))
+    found = dict(zip(columns, (value.strip() for value in values)))
+    # No path or label has a line break and then a comma, but the rest of one
+    # row and the beginning of another have.
+    for name in (*needed, 'split'):
+      if re.search(rf'[\r\n].*{delimiter}', found.get(name, '')):
+        raise ValueError(_UNCLOSED.format(path=path, line=line))
+    rows.append(Row(line, found))
   return rows
 
 
@@ -104,10 +114,7 @@ def _lines(path: epath.Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         part for value in values for part in re.split(r'[\r\n]+', value)[1:]
     ]
     if any(part.count(delimiter) == len(values) - 1 for part in inner):
-      raise ValueError(
-          f'{path}, line {line}: a value goes over several lines that look like'
-          ' rows; close the double quote that begins there'
-      )
+      raise ValueError(_UNCLOSED.format(path=path, line=line))
     if values:
       yield line, values
 

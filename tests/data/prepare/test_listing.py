@@ -239,6 +239,14 @@ def test_other_suffixes_are_tables_too(tmp_path, name):
         ('path,label\na.png,"cat\nb.png,"dog\n', 'line 2: a double quote'),
         ('path,label\na.png,"cat\nb.png,dog"\n', 'line 2: a value goes over'),
         (
+            'path,label,split\na.png,"cat,train\nb.png,dog",train\n',
+            'line 2: a value goes over',
+        ),
+        (
+            'path,label,split\n"a\nb.png,dog",train,\n',
+            'line 2: a value goes over',
+        ),
+        (
             'path,label\na.png,cat\n./a.png,dog\n',
             'line 3: ./a.png is in line 2',
         ),
