@@ -19,15 +19,22 @@ class Words:
   text: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class OneOf:
-  """After a type in an annotation: only those values that are in `choices`."""
-
-  choices: Iterable[Any]
+class _Checked:
+  """Has pydantic call `_check` with what the type before it takes."""
 
   def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
     validator = pydantic.AfterValidator(self._check)
     return validator.__get_pydantic_core_schema__(source, handler)
+
+  def _check(self, value: Any) -> Any:
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OneOf(_Checked):
+  """After a type in an annotation: only those values that are in `choices`."""
+
+  choices: Iterable[Any]
 
   def _check(self, value: Any) -> Any:
     if value not in self.choices:
@@ -36,17 +43,13 @@ class OneOf:
 
 
 @dataclasses.dataclass(frozen=True)
-class Distinct:
+class Distinct(_Checked):
   """After a sequence in an annotation: no value may be in it twice."""
 
-  def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-    validator = pydantic.AfterValidator(self._check)
-    return validator.__get_pydantic_core_schema__(source, handler)
-
-  def _check(self, values: Any) -> Any:
-    if len(set(values)) < len(values):
+  def _check(self, value: Any) -> Any:
+    if len(set(value)) < len(value):
       raise ValueError('name each once')
-    return values
+    return value
 
 
 _NOUNS = {

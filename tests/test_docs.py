@@ -36,12 +36,13 @@ PAGES = [
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # What a message tells people to do, or what it lists to choose from. A semicolon
 # alone is neither.
-VERBS = (
-    'add|ask'
-    ' for|change|choose|close|convert|copy|correct|count|double|expected|fill|give|go'
-    ' on|install|leave|list|lower|make|measure|mix|move|must|name|pass|prepare|put|raise|register|remove|rename|reshape|restore|run|save|see|set|sign'
-    ' in|start|take|train first|unpack|use|write'
-)
+VERBS = '|'.join([
+    *'add change choose close convert copy correct count double'.split(),
+    *'expected fill give install leave list lower make measure'.split(),
+    *'mix move must name pass prepare put raise register remove'.split(),
+    *'rename reshape restore run save see set start take unpack'.split(),
+    *('use', 'write', 'ask for', 'go on', 'sign in', 'train first'),
+])
 LISTS = 'blocks are|it has|it takes|settings are|valid meshes'
 REMEDY = re.compile(rf'\b({VERBS}|{LISTS})\b|`softmoe \w+')
 

@@ -194,8 +194,6 @@ def _matmul_flops(instruction: module.Instruction) -> int | None:
 def _cycles(instruction: module.Instruction) -> int | None:
   """Returns the compiler's estimate, None where it gives none."""
   noted = instruction.backend_config
-  if not isinstance(noted, dict):
-    return None
   noted = noted.get('window_config', noted)
   cycles = noted.get('estimated_cycles')
   return None if cycles is None else int(cycles)

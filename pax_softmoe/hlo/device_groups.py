@@ -9,7 +9,7 @@ from pax_softmoe.hlo import module
 Groups = tuple[tuple[int, ...], ...]
 
 _FORMS = ('collective_device_list', 'iota_collective_device_list')
-_UNREAD = ('mesh_axes_replica_group_list',)
+_UNREAD = 'mesh_axes_replica_group_list'
 
 
 def of(instruction: module.Instruction) -> Groups:
@@ -36,7 +36,7 @@ def of(instruction: module.Instruction) -> Groups:
     iota = getattr(form, 'iota_replica_group_list', form)
     if getattr(iota, 'num_replica_groups', 0):
       return _counted(iota)
-  if any(field.name in _UNREAD for field, _ in proto.ListFields()):
+  if any(field.name == _UNREAD for field, _ in proto.ListFields()):
     raise ValueError(
         f'{instruction.name} names its groups of devices by axes of a mesh,'
         ' which this package does not read; use the pinned jaxlib'

@@ -135,12 +135,13 @@ class Instruction:
     return not any(values)
 
   @functools.cached_property
-  def backend_config(self) -> Any:
+  def backend_config(self) -> dict[str, Any]:
     """What the compiler notes for itself, from JSON; {} without it."""
     try:
-      return json.loads(self.proto.backend_config or '{}')
+      found = json.loads(self.proto.backend_config)
     except ValueError:
-      return {}  # Of some opcodes it is a text.
+      return {}  # There is none, or a text.
+    return found if isinstance(found, dict) else {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
