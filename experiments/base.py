@@ -1,5 +1,6 @@
 """What all experiments share: settings in, a Pax task and data sets out."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 import math
@@ -8,95 +9,46 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 from pax_softmoe import compat
+from pax_softmoe.data.read import fewshot_sets
 from pax_softmoe.data.read import image_input
 from pax_softmoe.data.read import sources
 from pax_softmoe.experiments import declared
-from pax_softmoe.experiments import long_jobs
+from pax_softmoe.experiments import job
 from pax_softmoe.experiments import settings
-from pax_softmoe.experiments import start_and_fewshot
 from pax_softmoe.experiments import stored
+from pax_softmoe.experiments import tasks
 from pax_softmoe.experiments import validation
 from pax_softmoe.layers import classification
 from pax_softmoe.layers import vit
 from pax_softmoe.running import ending
+from pax_softmoe.running import record
 from pax_softmoe.running import run
 from pax_softmoe.sharding import annotate
 from pax_softmoe.sharding import axis_rules
-from pax_softmoe.sharding import device_mesh
 from pax_softmoe.training import optimizers
-from paxml import base_experiment
 from paxml import parameterized_experiment
-from paxml import partitioning
 from paxml import tasks_lib
 from praxis import base_input
 from praxis import base_layer
 from praxis import pax_fiddle
-from praxis import py_utils
 from praxis import schedules
 
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
-NestedMap = py_utils.NestedMap
 
 compat.restore_numpy_names()
 ending.install()
 
 
-class _AnyMesh(base_experiment.BaseExperiment):
-  """Lets Pax use meshes that it cannot make by itself, see `device_mesh`."""
-
-  def partitioner(self) -> partitioning.Partitioner | None:
-    return device_mesh.partitioner(self.task())
-
-
-class _Configured(
-    _AnyMesh,
-    start_and_fewshot.FewShotEvaluation,
-    long_jobs.LongJob,
-    parameterized_experiment.ParameterizedExperiment,
-):
-  """What `as_config` makes.
-
-  `record` is what the folder of its job keeps, as JSON.
-  """
-
-  # The annotations make Fiddle leave the configs as they are.
-  def __init__(
-      self,
-      *,
-      record: str,
-      task: pax_fiddle.Config[tasks_lib.SingleTask],
-      train_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
-      eval_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
-      decode_datasets: Sequence[pax_fiddle.Config[base_input.BaseInput]],
-      input_specs_provider: pax_fiddle.Config[
-          base_input.BaseInputSpecsProvider
-      ],
-  ):
-    super().__init__(
-        task=task,
-        train_datasets=train_datasets,
-        eval_datasets=eval_datasets,
-        decode_datasets=decode_datasets,
-        input_specs_provider=input_specs_provider,
-    )
-    self._record = record
-
-  def job_record(self) -> dict[str, Any]:
-    return json.loads(self._record)
-
-
-class ImageClassification(
-    _AnyMesh,
-    declared.All,
-    start_and_fewshot.StartAndFewShot,
-    long_jobs.LongJobSettings,
-):
+class ImageClassification(job.Job, declared.All):
   """Trains a vision transformer to classify images.
 
   Settings are class attributes in capitals, which `declared` and other bases
   declare as `settings` describes. A subclass changes them by assignment; a
   command line does through `as_config`.
   """
+
+  # What `with_settings` changed.
+  _changed_settings: Mapping[str, Any] = {}
 
   def __init_subclass__(cls, **kwargs: Any):
     super().__init_subclass__(**kwargs)
@@ -128,7 +80,7 @@ class ImageClassification(
     with run.only_checking():
       experiment.validate()
     return pax_fiddle.Config(
-        _Configured,
+        job.ConfiguredJob,
         record=json.dumps(experiment.job_record()),
         task=experiment.task(),
         train_datasets=experiment.train_datasets(),
@@ -184,6 +136,10 @@ class ImageClassification(
 
   def eval_ops(self) -> Sequence[Any]:
     """Returns what is done to each image in evaluation, in order."""
+    raise NotImplementedError
+
+  def fewshot_ops(self) -> Sequence[Any]:
+    """Returns what is done to each image of few-shot data, in order."""
     raise NotImplementedError
 
   def _dataset(
@@ -320,7 +276,7 @@ class ImageClassification(
         first_moment_dtype=compat.dtype(self.FIRST_MOMENT_DTYPE),
     )
 
-  # Mesh and task.
+  # Mesh.
 
   def sharding_rules(self) -> axis_rules.ShardingRules:
     """Returns the preset with the overrides applied."""
@@ -348,35 +304,17 @@ class ImageClassification(
     model.dcn_mesh_shape = self.DCN_MESH_SHAPE
     return model
 
+  # Task.
+
   def task(self) -> pax_fiddle.Config[tasks_lib.SingleTask]:
     """Returns the Pax task: model, optimizer, intervals, mesh."""
-    task = self.task_tpl(self.placed_model())
-    train = self.train_settings(task.train)
-    task.train = train
-    train.num_train_steps = self.NUM_TRAIN_STEPS
-    train.random_seed = self.SEED
-    train.learner = pax_fiddle.Config(
-        optimizers.Learner,
-        name='learner',
-        loss_name='total_loss',
-        optimizer=self.accumulated(self.optimizer()),
-        skip_step_gradient_norm_value=self.SKIP_STEP_GRADIENT_NORM,
-        # Adam is elementwise, so stacked layers need no loop over layers.
-        vectorize_on_repeat_prefix=False,
-    )
-    batch = self.sharding_rules().activation('b')[0]
-    train.inputs_split_mapping = NestedMap(
-        map_1d=(batch,),
-        map_2d=(batch, None),
-        map_4d=(batch, None, None, None),
-    )
-    train.summary_interval_steps = self.SUMMARY_INTERVAL_STEPS
-    train.variable_norm_summary = False
-    train.eval_interval_steps = self.EVAL_INTERVAL_STEPS
-    train.eval_skip_train = True
-    train.save_interval_steps = self.SAVE_INTERVAL_STEPS
-    train.enable_input_checkpointing = True
-    return task
+    return tasks.task(self)
+
+  def fewshot_plan(self) -> fewshot_sets.FewShotPlan | None:
+    return tasks.fewshot_plan(self)
+
+  def job_record(self) -> dict[str, Any]:
+    return record.of(type(self), self._changed_settings, run.fiddle_flags())
 
 
 def per_process(global_batch_size: int) -> int:

@@ -179,7 +179,79 @@ class Intervals:
   SAVE_INTERVAL_STEPS: Annotated[Count, 'Between checkpoints.'] = 1_000
 
 
+class Start:
+  """Start, and few-shot evaluation."""
+
+  INIT_FROM: Annotated[
+      str,
+      'Where weights start from: the folder of a job or of `softmoe import`, or'
+      ' an .npz file of big_vision. Positions are interpolated.',
+  ] = ''
+  INIT_HEAD: Annotated[
+      bool, 'Whether to take the head too, which then must fit.'
+  ] = True
+  FEWSHOT_DATA: Annotated[
+      str | Sequence[str],
+      'Data of the few-shot evaluation, one or several words as `fewshot_sets`'
+      ' reads them. It runs with every other evaluation.',
+  ] = ()
+  FEWSHOT_SHOTS: Annotated[
+      Sequence[Count],
+      settings.Len(1),
+      settings.Distinct(),
+      'Training images of each class in the few-shot evaluation.',
+  ] = (1, 5, 10, 25)
+
+
+class LongJobs:
+  """Long jobs.
+
+  Which checkpoints to keep, guards, accumulated gradients, averaged weights.
+  """
+
+  SAVE_MAX_TO_KEEP: Annotated[Count, 'Newest checkpoints that stay.'] = 3
+  SAVE_KEEP_EVERY_STEPS: Annotated[
+      Count | None,
+      'Checkpoints of multiples of so many steps stay too.',
+  ] = None
+  VERIFY_CHECKPOINTS: Annotated[
+      bool,
+      'Whether checkpoints get checksums, which are compared when a job goes'
+      ' on.',
+  ] = True
+  SKIP_STEP_GRADIENT_NORM: Annotated[
+      NonNegative,
+      'Steps are skipped whose gradient is not finite or has a larger norm; 0'
+      ' for any norm.',
+  ] = 0.0
+  MAX_SKIPPED_STEPS: Annotated[
+      Whole,
+      'The job ends after so many skipped steps in a row; 0 for never.',
+  ] = 100
+  ACCUMULATE_STEPS: Annotated[
+      Count,
+      Kept,
+      'Batches of TRAIN_BATCH_SIZE whose gradients make one update. All numbers'
+      ' of steps are of batches.',
+  ] = 1
+  EMA_DECAY: Annotated[
+      settings.Decay,
+      Kept,
+      'Of a moving average of the weights, such as 0.9999; 0 for none. All'
+      ' evaluations are of the average, and it is what is taken from a'
+      ' checkpoint: by INIT_FROM and all commands such as `softmoe export`.',
+  ] = 0.0
+
+
 class All(
-    Images, Transformer, Training, Optimizer, Layout, Precision, Intervals
+    Images,
+    Transformer,
+    Training,
+    Optimizer,
+    Layout,
+    Precision,
+    Intervals,
+    Start,
+    LongJobs,
 ):
   """The settings of this module."""

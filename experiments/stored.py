@@ -30,19 +30,6 @@ SETTINGS = (
     'EVAL_BATCH_SIZE',
     'FIRST_MOMENT_DTYPE',
 )
-# What of a point of a sweep is its estimate.
-_ESTIMATE = (
-    'mesh',
-    'preset',
-    'images_per_chip',
-    'hbm_gib',
-    'collectives',
-    'compute_ms',
-    'communication_ms',
-    'step_ms',
-    'images_per_second_per_chip',
-    'mfu',
-)
 
 
 def entries(name: str) -> dict[str, Any]:
@@ -74,32 +61,6 @@ def find(experiment: type, slices: str) -> dict[str, Any]:
         f' {name} --slice={slices} --write` makes them'
     )
   return by_slice[slices]
-
-
-def entry(
-    result: Mapping[str, Any], versions: Mapping[str, str]
-) -> dict[str, Any]:
-  """Returns the entry of the best point of a sweep.
-
-  Args:
-    result: of `tuning.report.as_json`.
-    versions: of the packages that compiled.
-
-  Raises:
-    ValueError: no point was compiled with full effort and fits.
-  """
-  for point in result['points']:
-    if point['fits'] and point['effort'] == 'full':
-      return {
-          'settings': point['settings'],
-          'estimate': {name: point[name] for name in _ESTIMATE},
-          'environment': result['environment'],
-          'versions': dict(versions),
-      }
-  raise ValueError(
-      'nothing to store: no point was compiled with full effort and fits; give'
-      ' more --budget_minutes, or fewer --images_per_chip'
-  )
 
 
 def write(name: str, slices: str, entry: Mapping[str, Any]) -> pathlib.Path:

@@ -86,7 +86,6 @@ def check_settings(experiment: Any, on_this_machine: bool = False) -> None:
   if on_this_machine:
     _check_devices(experiment)
   _check_mesh(experiment)
-  experiment.check_long_job()
   _check_schedule(experiment)
   _check_experts(experiment)
 
@@ -156,13 +155,22 @@ def _check_model(experiment: Any) -> None:
 
 
 def _check_schedule(experiment: Any) -> None:
-  """Raises ValueError unless the learning rate is a number at every step."""
+  """Raises ValueError if intervals or the learning rate make no sense."""
   name = type(experiment).__name__
   if experiment.ACCUMULATE_STEPS > experiment.NUM_TRAIN_STEPS:
     raise ValueError(
         f'{name}: gradients are accumulated over {experiment.ACCUMULATE_STEPS}'
         f' steps, and there are {experiment.NUM_TRAIN_STEPS}; lower'
         ' ACCUMULATE_STEPS'
+    )
+  every, interval = (
+      experiment.SAVE_KEEP_EVERY_STEPS,
+      experiment.SAVE_INTERVAL_STEPS,
+  )
+  if every is not None and every % interval:
+    raise ValueError(
+        f'{name}: SAVE_KEEP_EVERY_STEPS is {every}, and checkpoints are saved'
+        f' every {interval} steps; set it to a multiple of that, or None'
     )
   with about(experiment, 'the learning rate'):
     optimizer = experiment.optimizer()

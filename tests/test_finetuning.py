@@ -174,7 +174,7 @@ def test_flag_of_train_is_the_setting(monkeypatch, tmp_path):
 
 def find(source, changes=None, name=FINETUNE, **settings):
   of = checkpoint_files.experiment(name, **{'NUM_EXPERTS': 4, **settings})
-  wanted = adapt.shapes_of(counts.abstract_weights(of))
+  wanted = counts.weight_shapes(of)
   grid = of.IMAGE_SIZE // of.PATCH_SIZE
   changes = changes or adapt.Changes(take_head=of.INIT_HEAD)
   return warm_start.find(source[0], wanted, grid, changes)

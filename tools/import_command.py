@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
   wanted = counts.abstract_weights(experiment)
   found = warm_start.find(
       arguments.source,
-      adapt.shapes_of(wanted),
+      counts.weight_shapes(experiment),
       experiment.IMAGE_SIZE // experiment.PATCH_SIZE,
       adapt.Changes(
           take_head=not arguments.fresh_head,

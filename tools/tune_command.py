@@ -12,13 +12,13 @@ compiled is kept, so that the same command goes on where it was stopped. What
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
 import sys
 from typing import Any
 
-from etils import epath
 from pax_softmoe.tools import arguments as arguments_of
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import json_output
@@ -125,10 +125,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
   jobs.load_experiments()
-  from pax_softmoe.tuning import report
+  from pax_softmoe.tuning import table
 
   if arguments.compare:
-    rows = report.compare(*map(_read, arguments.compare))
+    rows = table.compare(*map(_read, arguments.compare))
     if arguments.json:
       json_output.show(rows)
     else:
@@ -152,43 +152,43 @@ def run(arguments: argparse.Namespace) -> int:
   except KeyboardInterrupt:
     text = 'stopped; the same command goes on where it was'
     raise KeyboardInterrupt(text) from None
-  last.write_text(json.dumps(result))
+  last.write_text(json.dumps(result.as_json()))
   if arguments.output:
     from pax_softmoe.tuning import picture
 
     jobs.make_folder(arguments.output)
-    (arguments.output / last.name).write_text(json.dumps(result, indent=1))
+    (arguments.output / last.name).write_text(
+        json.dumps(result.as_json(), indent=1)
+    )
     picture.draw(result, arguments.output / last.with_suffix('.png').name)
   if arguments.json:
-    json_output.show(result)
+    json_output.show(result.as_json())
   else:
     tune_output.print_result(result)
     if arguments.output:
       print(f'\nPicture and JSON are in {arguments.output}')
   if arguments.write:
     _store(arguments, name, result)
-  return 0 if any(p['fits'] for p in result['points']) else 1
+  return 0 if any(p.fits for p in result.points) else 1
 
 
-def _store(
-    arguments: argparse.Namespace, name: str, result: dict[str, Any]
-) -> None:
+def _store(arguments: argparse.Namespace, name: str, result: Any) -> None:
   """Stores the best point of a sweep."""
   from pax_softmoe.experiments import stored
   from pax_softmoe.tuning import compiler
 
-  entry = stored.entry(result, compiler.versions())
+  entry = result.entry(compiler.versions())
   path = stored.write(name, arguments.slice, entry)
   if not arguments.json:
     flag = jobs.experiment_flag(name, {'SLICE': arguments.slice})
     print(f'\nStored in {path}. From now on it is enough to give')
-    tune_output.print_command(result['environment'], flag)
+    tune_output.print_command(result.environment, flag)
 
 
 def _sweep(
     arguments: argparse.Namespace, name: str, folder: pathlib.Path
-) -> dict[str, Any]:
-  """Returns what `report.as_json` makes of a new sweep."""
+) -> Any:
+  """Returns the `Result` of a new sweep."""
   settings = jobs.parse_settings(arguments.set)
   cls = jobs.find_experiment(name)
   found = ('SLICE', 'DCN_MESH_SHAPE')
@@ -229,9 +229,11 @@ def _sweep(
       finalists=arguments.finalists,
       workers=arguments.workers,
   )
-  for point in result['points']:
-    point['flag'] = jobs.experiment_flag(name, point['settings'])
-  return result
+  points = [
+      dataclasses.replace(p, flag=jobs.experiment_flag(name, p.settings))
+      for p in result.points
+  ]
+  return dataclasses.replace(result, points=points)
 
 
 def _check_storable(arguments: argparse.Namespace) -> None:
@@ -279,33 +281,33 @@ def _check(
 
 
 def _explain(arguments: argparse.Namespace, last: pathlib.Path) -> int:
-  from pax_softmoe.tuning import report
+  from pax_softmoe.tuning import table
 
   if not last.exists():
     raise main.UsageError(
         f'there is no sweep of {arguments.experiment} on {arguments.slice} yet;'
         ' run the same without --explain first'
     )
-  points = _read(last)['points']
+  points = _read(last).points
   if not 1 <= arguments.explain <= len(points):
     raise main.UsageError(f'--explain: points are 1 to {len(points)}')
   point = points[arguments.explain - 1]
   if arguments.json:
-    json_output.show(point)
+    json_output.show(dataclasses.asdict(point))
     return 0
-  tune_output.print_table([report.columns(point)])
-  print(report.explain(point))
+  tune_output.print_table([table.columns(point)])
+  print(table.explain(point))
   return 0
 
 
-def _read(path: os.PathLike) -> dict[str, Any]:
-  """Returns a result; raises UsageError if the file has none."""
+def _read(path: os.PathLike) -> Any:
+  """Returns a `Result`; raises UsageError if the file has none."""
+  from pax_softmoe.tuning import result
+
   try:
-    result = json.loads(epath.Path(path).read_text())
-    result['points']
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    raise main.UsageError(f'{path} is no result of tune: {error}') from error
-  return result
+    return result.read(path)
+  except ValueError as error:
+    raise main.UsageError(str(error)) from error
 
 
 def _mesh(text: str) -> tuple[int, ...]:

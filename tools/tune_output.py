@@ -8,19 +8,19 @@ from typing import Any
 from pax_softmoe.tools import tables
 
 
-def print_result(result: Mapping[str, Any]) -> None:
+def print_result(result: Any) -> None:
   """Prints the ranked table, what to paste, and what it all rests on."""
-  from pax_softmoe.tuning import report
+  from pax_softmoe.tuning import table
 
-  points = result['points']
-  shown = [p for p in points if p['status'] != 'not compiled'] or points[:10]
+  points = result.points
+  shown = [p for p in points if p.status != 'not compiled'] or points[:10]
   rows = [
-      {'#': str(i + 1), **report.columns(p)}
+      {'#': str(i + 1), **table.columns(p)}
       for i, p in enumerate(points)
       if p in shown
   ]
   print(
-      f'{result["experiment"]} on {result["slice"]}, {result["chips"]} chips:'
+      f'{result.experiment} on {result.slice}, {result.chips} chips:'
       ' estimates, best first'
   )
   print_table(rows)
@@ -30,11 +30,11 @@ def print_result(result: Mapping[str, Any]) -> None:
         f'{rest} more were left out by arithmetic or for lack of time; --json'
         ' has all.'
     )
-  if points[0]['fits']:
+  if points[0].fits:
     print('\nThe best point, with the flags of the compiler that it relies on:')
-    print_command(result['environment'], points[0]['flag'])
-  print(f'\n{result["note"]}')
-  constants = ', '.join(f'{k} {v:g}' for k, v in result['constants'].items())
+    print_command(result.environment, points[0].flag)
+  print(f'\n{result.note}')
+  constants = ', '.join(f'{k} {v:g}' for k, v in result.constants.items())
   print(f'Constants: {constants}')
 
 

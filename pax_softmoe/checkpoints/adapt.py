@@ -16,11 +16,11 @@ from collections.abc import Mapping
 import dataclasses
 import math
 import re
-from typing import Any
 import zlib
 
 import numpy as np
 from pax_softmoe.checkpoints import lazy_array
+from pax_softmoe.layers import block_names
 from scipy import ndimage
 
 LazyArray = lazy_array.LazyArray
@@ -29,7 +29,6 @@ _POSITIONS = 'vit/positions'
 _EXPERTS = re.compile(r'(.*)/moe/experts/([wb])([io])')
 _ROUTER = re.compile(r'.*/moe/(phi|scale|gate)')
 _QK_SCALE = re.compile(r'.*/attention/[qk]_scale')
-_BLOCK = re.compile(r'vit/block_(\d+)/.*')
 # Endings of names to the settings that sizes of their last dimensions are of.
 _SETTINGS = (
     ('patch_embedding/kernel', ('PATCH_SIZE or CHANNELS', 'MODEL_DIMS')),
@@ -97,8 +96,7 @@ def adapt(
     ValueError: the source has not what is needed, or more.
   """
   singles = {
-      name: lazy_array.single_blocks(name, shape)
-      for name, shape in wanted.items()
+      name: block_names.singles(name, shape) for name, shape in wanted.items()
   }
   _check_blocks(where, source, [s for names in singles.values() for s in names])
   used, result = set(), {}
@@ -121,10 +119,7 @@ def adapt(
 def _check_blocks(
     where: str, source: Mapping[str, LazyArray], wanted: list[str]
 ) -> None:
-  counts = [
-      len({m[1] for m in map(_BLOCK.fullmatch, names) if m})
-      for names in (source, wanted)
-  ]
+  counts = [len(block_names.numbers(names)) for names in (source, wanted)]
   if counts[0] != counts[1]:
     raise ValueError(
         f'{where} has {counts[0]} blocks, the model {counts[1]}; set NUM_LAYERS'
@@ -266,11 +261,3 @@ def _experts(
     return np.stack([expert(i) for i in range(*index[0].indices(count))])
 
   return LazyArray(mlp.name, (count, *mlp.shape), read)
-
-
-def shapes_of(weights: Any) -> dict[str, tuple[int, ...]]:
-  """Returns the shape of each of a tree of `WeightHParams`, by name."""
-  return {
-      name: tuple(w.full_shape)
-      for name, w in lazy_array.by_name(weights).items()
-  }

@@ -30,6 +30,7 @@ import zlib
 import ml_dtypes
 import numpy as np
 from pax_softmoe.checkpoints import lazy_array
+from pax_softmoe.layers import block_names
 
 LazyArray = lazy_array.LazyArray
 
@@ -139,10 +140,10 @@ def open_npz(
           ' plain ViT with a mean over tokens (gap) and a linear head'
       )
     if match[1] is not None:
-      result[f'vit/block_{match[1]}/{ours}'] = array
+      result[f'vit/{block_names.single(int(match[1]))}/{ours}'] = array
     else:
       for i in range(array.shape[0]):
-        result[f'vit/block_{i}/{ours}'] = array.layer(i)
+        result[f'vit/{block_names.single(i)}/{ours}'] = array.layer(i)
   return result | {'vit/patch_embedding/kernel': patches}
 
 

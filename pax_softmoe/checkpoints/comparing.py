@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import re
 
 from pax_softmoe.checkpoints import adapt
-from pax_softmoe.checkpoints import lazy_array
+from pax_softmoe.layers import block_names
 
 Shapes = Mapping[str, tuple[int, ...]]
 # Shape and dtype of each array of a train state by its folder's name, such as
@@ -12,7 +12,6 @@ Shapes = Mapping[str, tuple[int, ...]]
 Arrays = Mapping[str, tuple[tuple[int, ...], str]]
 
 _WEIGHTS = 'mdl_vars.params.'
-_BLOCK = re.compile(r'vit/block_(\d+)/.*')
 # What only some jobs keep, with the setting that makes them.
 _OPTIONAL = {
     'ema': ('a moving average of its weights', 'EMA_DECAY'),
@@ -41,12 +40,10 @@ def check_weights(have: Shapes, want: Shapes) -> None:
         f' {_difference(single, wanted)}'
     )
   if have.keys() != want.keys():
-    function = 'stack'
-    if any('/blocks_' in name for name in have):
-      function = 'unstack'
+    scanned = any(map(block_names.is_stacked, have))
     raise ValueError(
-        'the weights are of a model with another SCAN_LAYERS; convert them'
-        f' with pax_softmoe.checkpoints.convert.{function}'
+        'the weights are of a model with another SCAN_LAYERS; set it to'
+        f' {scanned}, or start from them with INIT_FROM, which takes both'
     )
   differ = [name for name in have if have[name] != want[name]]
   for name in differ:
@@ -76,20 +73,21 @@ def _single_blocks(shapes: Shapes) -> set[str]:
   return {
       single
       for name, shape in shapes.items()
-      for single in lazy_array.single_blocks(name, shape)
+      for single in block_names.singles(name, shape)
   }
 
 
 def _difference(have: set[str], want: set[str]) -> str:
   """Returns what to set, of names in single blocks that differ."""
-  blocks, wanted = map(_blocks, (have, want))
+  blocks, wanted = map(block_names.numbers, (have, want))
   if blocks != wanted:
     return (
         f'they have {len(blocks)} blocks, the model {len(wanted)}; set'
         f' NUM_LAYERS to {len(blocks)}'
     )
   experts, wanted = (
-      _blocks({n for n in names if '/moe/' in n}) for names in (have, want)
+      block_names.numbers({n for n in names if '/moe/' in n})
+      for names in (have, want)
   )
   if not experts or not wanted:
     kinds = ('dense', 'with experts') if wanted else ('with experts', 'dense')
@@ -106,10 +104,6 @@ def _difference(have: set[str], want: set[str]) -> str:
     has = any(name.endswith('_scale') for name in have - want)
     return f'set QK_NORM to {has}'
   return 'set the router and its slots to those of the weights'
-
-
-def _blocks(names: set[str]) -> tuple[int, ...]:
-  return tuple(sorted({int(m[1]) for m in map(_BLOCK.fullmatch, names) if m}))
 
 
 def check_state(have: Arrays, want: Arrays) -> None:

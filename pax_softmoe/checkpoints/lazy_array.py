@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
-import re
 from typing import Any
 
 import jax
 import numpy as np
+from pax_softmoe.layers import block_names
 from praxis import py_utils
 
 NestedMap = py_utils.NestedMap
 Index = tuple[slice, ...]
-
-_STACK = re.compile(r'(.*/)?blocks_(\d+)/sub/(.*)')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,24 +60,6 @@ def by_name(tree: Any) -> dict[str, Any]:
   )
 
 
-def single_blocks(name: str, shape: Sequence[int]) -> list[str]:
-  """Returns what an array of a model is called in single blocks.
-
-  Args:
-    name: as in `by_name`.
-    shape: of the array.
-
-  Returns:
-    One name 'block_i' for each layer of a stack 'blocks_K/sub'; for other
-    arrays their own.
-  """
-  match = _STACK.fullmatch(name)
-  if match is None:
-    return [name]
-  before, first, rest = match[1] or '', int(match[2]), match[3]
-  return [f'{before}block_{first + i}/{rest}' for i in range(shape[0])]
-
-
 def split_stacks(weights: NestedMap) -> dict[str, LazyArray]:
   """Returns the arrays of a checkpoint, those of stacks layer by layer.
 
@@ -89,7 +69,7 @@ def split_stacks(weights: NestedMap) -> dict[str, LazyArray]:
   result = {}
   for name, array in by_name(weights).items():
     whole = dataclasses.replace(array, name=name)
-    singles = single_blocks(name, whole.shape)
+    singles = block_names.singles(name, whole.shape)
     if singles == [name]:
       result[name] = whole
       continue

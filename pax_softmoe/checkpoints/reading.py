@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from pax_softmoe import compat
 from pax_softmoe.checkpoints import checksums
-from pax_softmoe.checkpoints import convert
+from pax_softmoe.checkpoints import comparing
 from pax_softmoe.checkpoints import inspecting
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import structure
@@ -214,8 +214,8 @@ def check_fits(
   Raises:
     ValueError: it cannot, or there is no such checkpoint.
   """
-  wanted = counts.abstract_weights(experiment)
-  wanted = jax.tree_util.tree_map(
-      lambda w: jax.ShapeDtypeStruct(w.full_shape, w.dtype.dtype), wanted
+  arrays = lazy_array.by_name(open_weights(job_dir, step)[1])
+  comparing.check_weights(
+      {name: array.shape for name, array in arrays.items()},
+      counts.weight_shapes(experiment),
   )
-  convert.check_shapes(open_weights(job_dir, step)[1], wanted)

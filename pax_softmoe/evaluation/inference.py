@@ -10,7 +10,6 @@ import jax
 import numpy as np
 from pax_softmoe import finite
 from pax_softmoe import protocol
-from pax_softmoe.checkpoints import convert
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
 from pax_softmoe.model_size import counts
@@ -76,12 +75,7 @@ class TrainedClassifier:
     wanted = NestedMap.FromNestedDict(
         counts.abstract_weights(experiment, model_tpl)
     )
-    convert.check_shapes(
-        reading.open_weights(job_dir, step)[1],
-        jax.tree_util.tree_map(
-            lambda w: jax.ShapeDtypeStruct(w.full_shape, w.dtype.dtype), wanted
-        ),
-    )
+    reading.check_fits(job_dir, experiment, step)
     self.step, self.weights = reading.read_weights(
         job_dir, step, jax.tree_util.tree_map(self._sharding, wanted)
     )

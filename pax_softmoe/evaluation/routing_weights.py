@@ -13,6 +13,7 @@ matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt  # pylint: disable=g-import-not-at-top
 import numpy as np
+from pax_softmoe.layers import block_names
 
 # Of 0, 1 (white) and 2, halved.
 _COLOURS = matplotlib.colormaps['RdBu_r']
@@ -34,12 +35,11 @@ def dispatch_weights(intermediates: Any) -> dict[int, np.ndarray]:
     keys = [getattr(k, 'key', getattr(k, 'name', None)) for k in path]
     if 'dispatch_weights' not in keys:
       continue
-    stack = next(k for k in keys if str(k).startswith('block'))
-    kind, _, first = stack.rpartition('_')
+    child = next(k for k in keys if str(k).startswith('block'))
+    first, is_stack = block_names.parse(child)
     # A scanned stack has all its layers in one array.
-    layers = value if kind == 'blocks' else value[None]
-    for i, weights in enumerate(layers):
-      found[int(first) + i] = np.asarray(weights, np.float32)
+    for i, weights in enumerate(value if is_stack else value[None]):
+      found[first + i] = np.asarray(weights, np.float32)
   return dict(sorted(found.items()))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import itertools
 
 from pax_softmoe.layers import attention
+from pax_softmoe.layers import block_names
 from pax_softmoe.layers import checks
 from pax_softmoe.layers import feed_forward
 from pax_softmoe.layers import initializers
@@ -241,14 +242,17 @@ class VisionTransformer(base_layer.BaseLayer):
     """Returns name and template of each stack of blocks, in order."""
     is_moe = [i in self.moe_layers for i in range(self.num_layers)]
     if not self.scan_layers:
-      return [(f'block_{i}', self._block(moe)) for i, moe in enumerate(is_moe)]
+      return [
+          (block_names.single(i), self._block(moe))
+          for i, moe in enumerate(is_moe)
+      ]
     stacks = []
     for moe, run in itertools.groupby(
         range(self.num_layers), key=is_moe.__getitem__
     ):
       run = list(run)
       stacks.append((
-          f'blocks_{run[0]}',
+          block_names.stack(run[0]),
           pax_fiddle.Config(
               stack.RepeatedBlocks,
               sub_tpl=self._block(moe),

@@ -29,6 +29,20 @@ def abstract_weights(
   return model.abstract_init_with_metadata(batch)['params']
 
 
+def weight_shapes(
+    experiment: protocol.Experiment,
+) -> dict[str, tuple[int, ...]]:
+  """Returns the shape of each weight by names like 'vit/norm/bias'.
+
+  Args:
+    experiment: an `ImageClassification`.
+  """
+  tree = abstract_weights(experiment)
+  names = py_utils.extract_prefixed_keys_from_nested_map(tree)
+  leaves = map(jax.tree_util.tree_leaves, (names, tree))
+  return {name: tuple(w.full_shape) for name, w in zip(*leaves)}
+
+
 def count(weights: NestedMap) -> int:
   """Returns how many numbers a tree of `WeightHParams` holds."""
   leaves = jax.tree_util.tree_leaves(weights)

@@ -1,6 +1,5 @@
 """Draws what a sweep found."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,25 +10,26 @@ matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt  # pylint: disable=g-import-not-at-top
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tuning import result as result_lib
 
 _MARKERS = {'full': 'o', 'low': 's', 'none': '.'}
 _MAX_BARS = 12
 
 
-def draw(result: Mapping[str, Any], output: epath.Path) -> None:
+def draw(result: result_lib.Result, output: epath.Path) -> None:
   """Draws time against memory, and where the time of the best points goes.
 
   Args:
-    result: of `report.as_json`.
+    result: of a sweep.
     output: a PNG.
   """
-  points = [p for p in result['points'] if p['effort'] != 'none']
-  points = points or result['points']
+  points = [p for p in result.points if p.effort != 'none']
+  points = points or result.points
   fig, (left, right) = plt.subplots(1, 2, figsize=(15, 6))
   _draw_memory(left, points)
-  _draw_times(right, [p for p in points if p['fits']][:_MAX_BARS])
+  _draw_times(right, [p for p in points if p.fits][:_MAX_BARS])
   fig.suptitle(
-      f'{result["experiment"]} on {result["slice"]} ({result["chips"]} chips):'
+      f'{result.experiment} on {result.slice} ({result.chips} chips):'
       ' estimates of the TPU compiler and of arithmetic, no measurements'
   )
   fig.tight_layout()
@@ -38,43 +38,40 @@ def draw(result: Mapping[str, Any], output: epath.Path) -> None:
   plt.close(fig)
 
 
-def pareto(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def pareto(points: Sequence[result_lib.Point]) -> list[result_lib.Point]:
   """Returns those that no other beats in both memory and time per image."""
   front, best = [], float('inf')
-  for point in sorted(points, key=lambda p: (p['hbm_gib'], _per_image(p))):
+  for point in sorted(points, key=lambda p: (p.hbm_gib, _per_image(p))):
     if _per_image(point) < best:
       best = _per_image(point)
       front.append(point)
   return front
 
 
-def _per_image(point: Mapping[str, Any]) -> float:
-  return point['step_ms'] / point['images_per_chip']
+def _per_image(point: result_lib.Point) -> float:
+  return point.step_ms / point.images_per_chip
 
 
-def _label(point: Mapping[str, Any]) -> str:
-  mesh = 'x'.join(map(str, point['mesh']))
-  return (
-      f'{mesh} {point["preset"]}\n{point["remat"]},'
-      f' {point["images_per_chip"]} images'
-  )
+def _label(point: result_lib.Point) -> str:
+  mesh = 'x'.join(map(str, point.mesh))
+  return f'{mesh} {point.preset}\n{point.remat}, {point.images_per_chip} images'
 
 
-def _draw_memory(axes: Any, points: Sequence[Mapping[str, Any]]) -> None:
+def _draw_memory(axes: Any, points: Sequence[result_lib.Point]) -> None:
   for effort, marker in _MARKERS.items():
-    some = [p for p in points if p['effort'] == effort]
+    some = [p for p in points if p.effort == effort]
     if some:
       axes.scatter(
-          [p['hbm_gib'] for p in some],
+          [p.hbm_gib for p in some],
           [_per_image(p) for p in some],
           marker=marker,
-          c=['tab:blue' if p['fits'] else 'tab:red' for p in some],
+          c=['tab:blue' if p.fits else 'tab:red' for p in some],
           label=f'effort {effort}',
       )
     # Cycles of different efforts are never compared.
-    front = pareto([p for p in some if p['fits']])
+    front = pareto([p for p in some if p.fits])
     axes.plot(
-        [p['hbm_gib'] for p in front],
+        [p.hbm_gib for p in front],
         [_per_image(p) for p in front],
         color='tab:blue' if effort == 'full' else 'lightgray',
     )
@@ -87,16 +84,15 @@ def _draw_memory(axes: Any, points: Sequence[Mapping[str, Any]]) -> None:
   axes.legend()
 
 
-def _draw_times(axes: Any, points: Sequence[Mapping[str, Any]]) -> None:
-  names = [f'{_label(p)} ({p["effort"]})' for p in points]
-  compute = [p['compute_ms'] / p['images_per_chip'] for p in points]
+def _draw_times(axes: Any, points: Sequence[result_lib.Point]) -> None:
+  names = [f'{_label(p)} ({p.effort})' for p in points]
+  compute = [p.compute_ms / p.images_per_chip for p in points]
   axes.barh(names, compute, label='compute')
   start = compute
-  kinds = sorted({k for p in points for k in p['communication_by_kind']})
+  kinds = sorted({k for p in points for k in p.communication_by_kind})
   for kind in kinds:
     widths = [
-        p['communication_by_kind'].get(kind, 0) / p['images_per_chip']
-        for p in points
+        p.communication_by_kind.get(kind, 0) / p.images_per_chip for p in points
     ]
     axes.barh(names, widths, left=start, label=kind)
     start = [s + w for s, w in zip(start, widths)]

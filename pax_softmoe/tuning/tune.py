@@ -1,6 +1,7 @@
 """A whole sweep: from an experiment and a space to a ranked result."""
 
 from collections.abc import Mapping
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -8,6 +9,7 @@ from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import compiler
 from pax_softmoe.tuning import progress
 from pax_softmoe.tuning import report
+from pax_softmoe.tuning import result as result_lib
 from pax_softmoe.tuning import space as space_lib
 from pax_softmoe.tuning import sweep
 from pax_softmoe.tuning import trials as trials_lib
@@ -22,7 +24,7 @@ def tune(
     seconds: float,
     finalists: int,
     workers: int | None = None,
-) -> dict[str, Any]:
+) -> result_lib.Result:
   """Tries the points of a space, with a progress bar on stderr.
 
   Args:
@@ -36,7 +38,7 @@ def tune(
     workers: how many compile at once; None for as many as memory allows.
 
   Returns:
-    What `report.as_json` does.
+    What was found, the best point first.
 
   Raises:
     ValueError: no point can run, or a value of the space does not exist.
@@ -68,7 +70,8 @@ def tune(
         show=bar.show,
         cached=compile_point.cached,
     ).run()
-  result = report.as_json(model, name, slices, trials, settings)
+  result = report.report(model, name, slices, trials, settings)
   if target == 'cpu':
-    result['note'] = f'{report.NO_LIBTPU} {result["note"]}'
+    note = f'{report.NO_LIBTPU} {result.note}'
+    result = dataclasses.replace(result, note=note)
   return result

@@ -50,7 +50,11 @@ def test_the_same_job_goes_on(saved, all_kept):
             'they have 4 blocks, the model 5; set NUM_LAYERS to 4',
         ),
         (dict(NUM_EXPERTS=8), 'set NUM_EXPERTS to 4'),
-        (dict(SCAN_LAYERS=False), 'another SCAN_LAYERS'),
+        (dict(SLOTS_PER_EXPERT=2), 'set the router and its slots to those of'),
+        (
+            dict(SCAN_LAYERS=False),
+            'another SCAN_LAYERS; set it to True, or start from them with INIT',
+        ),
         (dict(QK_NORM=False), 'set QK_NORM to True'),
         (dict(MODEL_DIMS=32), 'set MODEL_DIMS'),
         (dict(PATCH_SIZE=14), 'set PATCH_SIZE or CHANNELS'),

@@ -59,4 +59,4 @@ def results(slices='v4-8'):
       'hbm_gib': 40.0,
       'excess_gib': 9.25,
   }
-  return report.as_json(model, 'E', slices, trials, {'SCAN_LAYERS': False})
+  return report.report(model, 'E', slices, trials, {'SCAN_LAYERS': False})

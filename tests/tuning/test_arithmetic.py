@@ -119,3 +119,12 @@ def test_keeping_more_takes_memory_and_saves_compute(flagship):
   # 'none' does less again, but has more to write and to read.
   full, products, _ = by_remat
   assert products.compute_ms < full.compute_ms
+
+
+def test_gradients_between_slices():
+  got = arithmetic.Model(experiments.SoftMoEH14).dcn_seconds(2, 64)
+  # 27.3 B parameters in bfloat16, in 64 parts, there and back by half.
+  want = 27_318_132_649 * 2 / 64 / 6.25e9
+  assert got == pytest.approx(want)
+  four = arithmetic.Model(experiments.SoftMoEH14).dcn_seconds(4, 64)
+  assert four == pytest.approx(1.5 * want)

@@ -112,7 +112,7 @@ def test_write_without_libtpu_is_refused(compiled, monkeypatch, capsys):
 
 def test_command_compares_files(tmp_path, capsys):
   for name in 'ab':
-    (tmp_path / name).write_text(json.dumps(results()))
+    (tmp_path / name).write_text(json.dumps(results().as_json()))
   arguments = ['--compare', str(tmp_path / 'a'), str(tmp_path / 'b')]
   assert main.main(['tune', *arguments, '--json']) == 0
   assert len(json.loads(capsys.readouterr().out)) == 3
