@@ -5,21 +5,8 @@ import sys
 from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import compile_step
 import pytest
+from sweep_results import REQUEST
 
-REQUEST = {
-    'experiment': 'SoftMoEFashionMnist',
-    'settings': {
-        'ICI_MESH_SHAPE': (1, 1, 4, 1),
-        'TRAIN_BATCH_SIZE': 64,
-        'EVAL_BATCH_SIZE': 64,
-        'NUM_LAYERS': 4,
-        'REMAT': 'full',
-        'FIRST_MOMENT_DTYPE': 'bfloat16',
-    },
-    'slice': 'v4-8',
-    'effort': 'low',
-    'target': 'cpu',
-}
 # Two layers with experts: two exchanges each way, and two done again.
 ALL_TO_ALLS = 2 * 6
 # 16 images, 16 slots, 128 dims, float32.

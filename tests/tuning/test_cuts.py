@@ -4,7 +4,7 @@ from pax_softmoe import experiments
 from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import cuts
 import pytest
-import test_compile_step
+from sweep_results import REQUEST
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,8 @@ def test_line_through_two_results():
 
 
 def test_exchanges_of_twelve_blocks_from_four_and_eight(tmp_path):
-  request = test_compile_step.REQUEST
   settings = {'NUM_LAYERS': 12, 'REMAT': 'none', 'SCAN_LAYERS': False}
-  request = request | {'settings': request['settings'] | settings}
+  request = REQUEST | {'settings': REQUEST['settings'] | settings}
   got = compile_step.in_child(request, tmp_path / 'result.json', 300)
   assert got['status'] == 'ok', got
   assert got['extrapolated_from'] == [4, 8]

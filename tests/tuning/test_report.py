@@ -17,9 +17,7 @@ def test_time_and_utilization_of_the_best_point():
 
 def test_point_out_of_memory_says_by_how_much_and_what_to_do():
   # 9.25 GiB are 18.5 images; remat alone saves 8.
-  assert results().points[2].verdict == (
-      '9.25 GiB too big; try 24 images a chip'
-  )
+  assert results().points[2].verdict == '9.25 GiB too big; try 24 images a chip'
 
 
 def test_change_that_cannot_run_is_not_advised():

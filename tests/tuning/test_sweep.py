@@ -2,22 +2,11 @@
 
 import threading
 
-from pax_softmoe.tuning import arithmetic
-from pax_softmoe.tuning import compile_step
-from pax_softmoe.tuning import compiler
-from pax_softmoe.tuning import space
 from pax_softmoe.tuning import sweep
 from pax_softmoe.tuning import trials as trials_lib
+from sweep_results import trial
 
 MESHES = ((1, 1, 4, 1), (1, 2, 2, 1), (1, 4, 1, 1))
-
-
-def trial(mesh=MESHES[0], remat='full', images=16, gib=10.0, ms=100.0):
-  """Returns a point of which arithmetic says that."""
-  return trials_lib.Trial(
-      space.Point(mesh, 'expert_parallel', remat, images),
-      arithmetic.Estimate({'weights': gib}, [], ms, 0.0),
-  )
 
 
 class FakeCompiler:
@@ -89,29 +78,6 @@ def test_point_out_of_memory_is_no_finalist_and_ranks_last():
   assert trials_lib.ranked(trials)[-1] is trials[0]
 
 
-def test_points_far_too_big_or_too_slow_are_not_compiled():
-  good, big, slow = trial(), trial(MESHES[1], gib=45), trial(MESHES[2], ms=140)
-  assert trials_lib.candidates([slow, big, good]) == [good]
-
-
-def test_if_all_are_too_big_the_smallest_is_compiled():
-  big, bigger = trial(gib=50), trial(MESHES[1], gib=60)
-  assert trials_lib.candidates([bigger, big]) == [big]
-
-
-def test_one_of_each_kind_comes_before_the_second_of_any():
-  first, again = trial(images=64, ms=400), trial(images=32, ms=201)
-  other = trial(MESHES[1], images=64, ms=410)
-  assert trials_lib.candidates([again, other, first]) == [first, other, again]
-
-
-def test_better_known_points_rank_before_others():
-  full, low, none = trial(), trial(MESHES[1]), trial(MESHES[2])
-  full.low = low.low = {'status': 'ok', 'communication_ms': 1.0}
-  full.full = {'status': 'ok', 'compute_ms': 900.0, 'communication_ms': 1.0}
-  assert trials_lib.ranked([none, low, full]) == [full, low, none]
-
-
 def test_nothing_starts_when_the_time_is_over():
   trials = [trial()]
   fake = FakeCompiler()
@@ -124,52 +90,3 @@ def test_without_cycles_there_are_no_finalists():
   fake = FakeCompiler()
   run([trial()], fake, has_cycles=False)
   assert fake.asked == [(MESHES[0], 'low')]
-
-
-def new_compiler(folder, **settings):
-  return compiler.Compiler('E', settings, 'v4-8', 'cpu', folder)
-
-
-def test_stopped_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
-  asked = []
-
-  def in_child(request, output, timeout):
-    del output, timeout
-    asked.append(request['settings']['ICI_MESH_SHAPE'])
-    if len(asked) == 2:
-      raise KeyboardInterrupt
-    return {'status': 'ok'}
-
-  monkeypatch.setattr(compile_step, 'in_child', in_child)
-  points = [trial(mesh).point for mesh in MESHES]
-  first = new_compiler(tmp_path)
-  first(points[0], 'low', 60)
-  try:
-    first(points[1], 'low', 60)
-  except KeyboardInterrupt:
-    pass
-  second = new_compiler(tmp_path)
-  for point in points:
-    assert second(point, 'low', 60) == {'status': 'ok'}
-  assert asked == [MESHES[0], MESHES[1], MESHES[1], MESHES[2]]
-
-
-def test_only_the_same_is_taken_from_the_cache(tmp_path, monkeypatch):
-  monkeypatch.setattr(
-      compile_step, 'in_child', lambda *unused: {'status': 'ok'}
-  )
-  point = trial().point
-  new_compiler(tmp_path)(point, 'low', 60)
-  assert new_compiler(tmp_path).cached(point, 'low')
-  assert not new_compiler(tmp_path).cached(point, 'full')
-  assert not new_compiler(tmp_path).cached(trial(remat='none').point, 'low')
-  assert not new_compiler(tmp_path, NUM_EXPERTS=4).cached(point, 'low')
-  monkeypatch.setenv('LIBTPU_INIT_ARGS', '--xla_of_mine=1')
-  assert not new_compiler(tmp_path).cached(point, 'low')
-
-
-def test_failures_are_tried_again(tmp_path, monkeypatch):
-  failed = {'status': 'failed', 'error': 'code 1: no'}
-  monkeypatch.setattr(compile_step, 'in_child', lambda *unused: failed)
-  assert new_compiler(tmp_path)(trial().point, 'low', 60) == failed
-  assert new_compiler(tmp_path).cached(trial().point, 'low') is None

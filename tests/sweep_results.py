@@ -1,4 +1,4 @@
-"""A pretended sweep, for tests of what is made of its result."""
+"""Pretended sweeps and their points, for tests of what is made of them."""
 
 from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import report
@@ -20,6 +20,21 @@ KEYS = {
     'communication_ms',
     'step_ms',
     'mfu',
+}
+# A train step for a child to compile.
+REQUEST = {
+    'experiment': 'SoftMoEFashionMnist',
+    'settings': {
+        'ICI_MESH_SHAPE': (1, 1, 4, 1),
+        'TRAIN_BATCH_SIZE': 64,
+        'EVAL_BATCH_SIZE': 64,
+        'NUM_LAYERS': 4,
+        'REMAT': 'full',
+        'FIRST_MOMENT_DTYPE': 'bfloat16',
+    },
+    'slice': 'v4-8',
+    'effort': 'low',
+    'target': 'cpu',
 }
 
 
@@ -60,3 +75,24 @@ def results(slices='v4-8'):
       'excess_gib': 9.25,
   }
   return report.report(model, 'E', slices, trials, {'SCAN_LAYERS': False})
+
+
+def estimate_at(
+    model,
+    mesh=(1, 1, 64, 1),
+    preset='expert_parallel',
+    remat='full',
+    images=16,
+    first_moment=None,
+):
+  """Returns what arithmetic says of a point on a v4-128."""
+  point = space.Point(mesh, preset, remat, images, first_moment)
+  return model.estimate('v4-128', point)
+
+
+def trial(mesh=(1, 1, 4, 1), remat='full', images=16, gib=10.0, ms=100.0):
+  """Returns a point of which arithmetic says that."""
+  return trials_lib.Trial(
+      space.Point(mesh, 'expert_parallel', remat, images),
+      arithmetic.Estimate({'weights': gib}, [], ms, 0.0),
+  )
