@@ -85,14 +85,14 @@ golden: env-dev
 	$(BIN)/python -m pax_softmoe.bench.make_settings_page
 
 lint: env-dev
-	$(BIN)/ruff check pax_softmoe experiments tools tests docs bazel
-	$(BIN)/pyink --check --quiet pax_softmoe experiments tools tests docs bazel
+	$(BIN)/ruff check pax_softmoe experiments tools tests bazel
+	$(BIN)/pyink --check --quiet pax_softmoe experiments tools tests bazel
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/shellcheck pax_softmoe/launch/*.sh .ci/* bazel/install bazel/test
 
 format: env-dev
-	$(BIN)/pyink --quiet pax_softmoe experiments tools tests docs bazel
+	$(BIN)/pyink --quiet pax_softmoe experiments tools tests bazel
 
 # The site, in build/site. Search needs a server: python -m http.server.
 docs: .venv-docs/.installed

@@ -4,16 +4,17 @@
 
 Pax finds an experiment by the module and name of its class, so all of them are
 defined here, each from a size, a router and a recipe, and with the results that
-are published of it.
+are published of it. `register` adds to their docstrings these results, and the
+command that trains each.
 """
 
 from pax_softmoe.experiments import recipes
+from pax_softmoe.experiments import registering
 from pax_softmoe.experiments import results
 from pax_softmoe.experiments import routers
 from pax_softmoe.experiments import sizes
-from paxml import experiment_registry
 
-register = experiment_registry.register
+register = registering.register
 
 
 # Fashion-MNIST, on a CPU in minutes.
@@ -21,7 +22,11 @@ register = experiment_registry.register
 
 @register
 class SoftMoEFashionMnist(routers.SoftMoE, recipes.FashionMnist):
-  """A small Soft MoE on real photographs, on a CPU in a few minutes."""
+  """A small Soft MoE on real photographs, on a CPU in a few minutes.
+
+  `make train` takes less than 5 minutes of two CPU cores and reaches 85.7 to
+  86.3 % (three seeds).
+  """
 
   NUM_EXPERTS = 16
   SLOTS_PER_EXPERT = 1
@@ -83,7 +88,7 @@ class UniformSoftFashionMnist(SoftMoEFashionMnist):
 class SoftMoES32(sizes.S, routers.SoftMoE, recipes.JftShort):
   """Soft MoE S/32 with 32 experts."""
 
-  published = results.Paper(48.2, 62.3, table=9)
+  published = results.Paper(48.2, 62.3, table=9, days=7.0)
   PATCH_SIZE = 32
   NUM_EXPERTS = 32
 
@@ -110,7 +115,7 @@ class SoftMoES14(sizes.S, routers.SoftMoE, recipes.Jft):
 class SoftMoES8(sizes.S, routers.SoftMoE, recipes.JftShort):
   """Soft MoE S/8 with 512 experts."""
 
-  published = results.Paper(56.1, 78.0, table=9)
+  published = results.Paper(56.1, 78.0, table=9, days=88.5)
   PATCH_SIZE = 8
   NUM_EXPERTS = 512
 
@@ -119,7 +124,7 @@ class SoftMoES8(sizes.S, routers.SoftMoE, recipes.JftShort):
 class SoftMoEB32(sizes.B, routers.SoftMoE, recipes.JftShort):
   """Soft MoE B/32 with 32 experts."""
 
-  published = results.Paper(50.9, 69.7, table=9)
+  published = results.Paper(50.9, 69.7, table=9, days=11.7)
   PATCH_SIZE = 32
   NUM_EXPERTS = 32
 
@@ -137,7 +142,7 @@ class SoftMoEB16(sizes.B, routers.SoftMoE, recipes.Jft):
 class SoftMoEL32(sizes.L, routers.SoftMoE, recipes.JftShort):
   """Soft MoE L/32 with 32 experts."""
 
-  published = results.Paper(53.5, 75.0, table=9)
+  published = results.Paper(53.5, 75.0, table=9, days=56.0)
   PATCH_SIZE = 32
   NUM_EXPERTS = 32
 
@@ -176,7 +181,7 @@ class SoftMoEH14E256(SoftMoEH14):
 class ViTS32(sizes.S, routers.Dense, recipes.JftShort):
   """Dense ViT S/32."""
 
-  published = results.Paper(42.8, 51.0, table=9)
+  published = results.Paper(42.8, 51.0, table=9, days=6.3)
   PATCH_SIZE = 32
 
 
@@ -190,8 +195,9 @@ class ViTS16(sizes.S, routers.Dense, recipes.Jft):
 
 @register
 class ViTS14(sizes.S, routers.Dense, recipes.JftShort):
-  """Dense ViT S/14: 48.3, 62.3 (table 2)."""
+  """Dense ViT S/14."""
 
+  published = results.Paper(48.3, 62.3, table=2)
   PATCH_SIZE = 14
 
 
@@ -199,7 +205,7 @@ class ViTS14(sizes.S, routers.Dense, recipes.JftShort):
 class ViTS8(sizes.S, routers.Dense, recipes.JftShort):
   """Dense ViT S/8."""
 
-  published = results.Paper(49.9, 66.7, table=9)
+  published = results.Paper(49.9, 66.7, table=9, days=77.7)
   PATCH_SIZE = 8
 
 
@@ -207,7 +213,7 @@ class ViTS8(sizes.S, routers.Dense, recipes.JftShort):
 class ViTB32(sizes.B, routers.Dense, recipes.JftShort):
   """Dense ViT B/32."""
 
-  published = results.Paper(48.0, 63.4, table=9)
+  published = results.Paper(48.0, 63.4, table=9, days=11.7)
   PATCH_SIZE = 32
 
 
@@ -223,7 +229,7 @@ class ViTB16(sizes.B, routers.Dense, recipes.Jft):
 class ViTL32(sizes.L, routers.Dense, recipes.JftShort):
   """Dense ViT L/32."""
 
-  published = results.Paper(51.3, 70.9, table=9)
+  published = results.Paper(51.3, 70.9, table=9, days=54.9)
   PATCH_SIZE = 32
 
 
@@ -251,7 +257,7 @@ class ViTH14(sizes.H, routers.Dense, recipes.Jft):
 class TokensChoiceS32(sizes.S, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice S/32 with 32 experts."""
 
-  published = results.Paper(46.3, 58.7, table=9)
+  published = results.Paper(46.3, 58.7, table=9, days=8.0)
   PATCH_SIZE = 32
 
 
@@ -259,7 +265,7 @@ class TokensChoiceS32(sizes.S, routers.TokensChoice, recipes.JftShort):
 class TokensChoiceS16(sizes.S, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice S/16 with 32 experts."""
 
-  published = results.Paper(51.2, 68.9, table=9)
+  published = results.Paper(51.2, 68.9, table=9, days=23.2)
   PATCH_SIZE = 16
 
 
@@ -274,7 +280,7 @@ class TokensChoiceS14(sizes.S, routers.TokensChoice, recipes.JftShort):
 class TokensChoiceS8(sizes.S, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice S/8 with 32 experts."""
 
-  published = results.Paper(53.8, 73.7, table=9)
+  published = results.Paper(53.8, 73.7, table=9, days=129.8)
   PATCH_SIZE = 8
 
 
@@ -282,7 +288,7 @@ class TokensChoiceS8(sizes.S, routers.TokensChoice, recipes.JftShort):
 class TokensChoiceB32(sizes.B, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice B/32 with 32 experts."""
 
-  published = results.Paper(49.7, 66.2, table=9)
+  published = results.Paper(49.7, 66.2, table=9, days=20.0)
   PATCH_SIZE = 32
 
 
@@ -290,7 +296,7 @@ class TokensChoiceB32(sizes.B, routers.TokensChoice, recipes.JftShort):
 class TokensChoiceB16(sizes.B, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice B/16 with 32 experts."""
 
-  published = results.Paper(53.7, 74.4, table=9)
+  published = results.Paper(53.7, 74.4, table=9, days=57.8)
   PATCH_SIZE = 16
 
 
@@ -298,7 +304,7 @@ class TokensChoiceB16(sizes.B, routers.TokensChoice, recipes.JftShort):
 class TokensChoiceL32(sizes.L, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice L/32 with 32 experts."""
 
-  published = results.Paper(52.3, 71.7, table=9)
+  published = results.Paper(52.3, 71.7, table=9, days=61.6)
   PATCH_SIZE = 32
 
 
@@ -306,7 +312,7 @@ class TokensChoiceL32(sizes.L, routers.TokensChoice, recipes.JftShort):
 class TokensChoiceL16(sizes.L, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice L/16 with 32 experts."""
 
-  published = results.Paper(55.9, 78.5, table=9)
+  published = results.Paper(55.9, 78.5, table=9, days=125.1)
   PATCH_SIZE = 16
 
 
@@ -314,7 +320,7 @@ class TokensChoiceL16(sizes.L, routers.TokensChoice, recipes.JftShort):
 class TokensChoiceH14(sizes.H, routers.TokensChoice, recipes.JftShort):
   """Tokens Choice H/14 with 64 experts."""
 
-  published = results.Paper(56.7, 79.8, table=9)
+  published = results.Paper(56.7, 79.8, table=9, days=230.7)
   PATCH_SIZE = 14
   NUM_EXPERTS = 64
   CAPACITY_FACTOR = 1.25
@@ -327,7 +333,7 @@ class TokensChoiceH14(sizes.H, routers.TokensChoice, recipes.JftShort):
 class ExpertsChoiceS32(sizes.S, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice S/32 with 32 experts."""
 
-  published = results.Paper(46.6, 58.2, table=9)
+  published = results.Paper(46.6, 58.2, table=9, days=7.6)
   PATCH_SIZE = 32
 
 
@@ -335,7 +341,7 @@ class ExpertsChoiceS32(sizes.S, routers.ExpertsChoice, recipes.JftShort):
 class ExpertsChoiceS16(sizes.S, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice S/16 with 32 experts."""
 
-  published = results.Paper(51.3, 68.7, table=9)
+  published = results.Paper(51.3, 68.7, table=9, days=21.5)
   PATCH_SIZE = 16
 
 
@@ -350,7 +356,7 @@ class ExpertsChoiceS14(sizes.S, routers.ExpertsChoice, recipes.JftShort):
 class ExpertsChoiceS8(sizes.S, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice S/8 with 32 experts."""
 
-  published = results.Paper(53.6, 73.4, table=9)
+  published = results.Paper(53.6, 73.4, table=9, days=126.6)
   PATCH_SIZE = 8
 
 
@@ -358,7 +364,7 @@ class ExpertsChoiceS8(sizes.S, routers.ExpertsChoice, recipes.JftShort):
 class ExpertsChoiceB32(sizes.B, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice B/32 with 32 experts."""
 
-  published = results.Paper(49.9, 66.0, table=9)
+  published = results.Paper(49.9, 66.0, table=9, days=19.7)
   PATCH_SIZE = 32
 
 
@@ -366,7 +372,7 @@ class ExpertsChoiceB32(sizes.B, routers.ExpertsChoice, recipes.JftShort):
 class ExpertsChoiceB16(sizes.B, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice B/16 with 32 experts."""
 
-  published = results.Paper(54.2, 74.5, table=9)
+  published = results.Paper(54.2, 74.5, table=9, days=56.2)
   PATCH_SIZE = 16
 
 
@@ -374,7 +380,7 @@ class ExpertsChoiceB16(sizes.B, routers.ExpertsChoice, recipes.JftShort):
 class ExpertsChoiceL32(sizes.L, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice L/32 with 32 experts."""
 
-  published = results.Paper(52.7, 71.7, table=9)
+  published = results.Paper(52.7, 71.7, table=9, days=60.6)
   PATCH_SIZE = 32
 
 
@@ -382,7 +388,7 @@ class ExpertsChoiceL32(sizes.L, routers.ExpertsChoice, recipes.JftShort):
 class ExpertsChoiceL16(sizes.L, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice L/16 with 32 experts."""
 
-  published = results.Paper(55.1, 77.5, table=9)
+  published = results.Paper(55.1, 77.5, table=9, days=113.6)
   PATCH_SIZE = 16
   GROUP_SIZE = 1
 
@@ -391,7 +397,7 @@ class ExpertsChoiceL16(sizes.L, routers.ExpertsChoice, recipes.JftShort):
 class ExpertsChoiceH14(sizes.H, routers.ExpertsChoice, recipes.JftShort):
   """Experts Choice H/14 with 64 experts."""
 
-  published = results.Paper(57.3, 80.4, table=9)
+  published = results.Paper(57.3, 80.4, table=9, days=210.9)
   PATCH_SIZE = 14
   NUM_EXPERTS = 64
   CAPACITY_FACTOR = 1.25

@@ -47,6 +47,8 @@ class ImageClassification(job.Job, declared.All):
   command line does through `as_config`.
   """
 
+  # Settings without which it cannot run, for the command in its docstring.
+  needs: Sequence[str] = ()
   # What `with_settings` changed.
   _changed_settings: Mapping[str, Any] = {}
 

@@ -35,7 +35,7 @@ def describe(cls: Any, given: Iterable[str] = ()) -> dict[str, Any]:
       'mesh': list(experiment.mesh_shape()),
       'sharding': experiment.SHARDING,
       'sharding_overrides': settings.plain(experiment.SHARDING_OVERRIDES),
-      'about': inspect.cleandoc(cls.__doc__ or ''),
+      'about': inspect.cleandoc(cls.__doc__ or '').partition('\n\n')[0],
   }
   # Another model has none; nor are those of a base of this experiment.
   leaf: type = cls.__mro__[1] if given else cls

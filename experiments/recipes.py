@@ -24,6 +24,7 @@ class Jft(base.ImageClassification):
   them, and set NUM_CLASSES to theirs.
   """
 
+  needs = ('DATA_DIR', 'NUM_CLASSES')
   NUM_CLASSES = 29_593
   LOSS = 'sigmoid'
   NUM_TRAIN_STEPS = 4_000_000
@@ -65,7 +66,7 @@ class JftShort(Jft):
 
 
 def _decay_to_the_end(
-    experiment: Any, schedule: type[schedules.BaseSchedule]
+    experiment: base.ImageClassification, schedule: type[schedules.BaseSchedule]
 ) -> pax_fiddle.Config[schedules.BaseSchedule]:
   """Returns a schedule that rises in WARMUP_STEPS and falls for all others.
 
@@ -107,6 +108,7 @@ class ImageNet21k(Jft):
   kernel. The model is evaluated every 1,000 steps, as there.
   """
 
+  needs = ('DATA_DIR',)
   NUM_CLASSES = 21_843
   TRAIN_BATCH_SIZE = 4_096
   NUM_TRAIN_STEPS = 300 * (14_197_122 - 102_400) // 4_096
@@ -207,6 +209,7 @@ class ImageNetFinetune(_Finetune, Jft):
   DATA_DIR is a folder of TFRecords named like train-00000-of-01024.tfrecord.
   """
 
+  needs = ('INIT_FROM', 'DATA_DIR')
   IMAGE_SIZE = 384
   NUM_CLASSES = 1_000
   TRAIN_BATCH_SIZE = 1_024
@@ -277,6 +280,7 @@ class FashionMnist(base.ImageClassification):
 class FashionMnistFinetune(_Finetune, FashionMnist):
   """Fine-tuning on enlarged images of Fashion-MNIST, on a CPU in minutes."""
 
+  needs = ('INIT_FROM',)
   IMAGE_SIZE = 56
   KERNEL_DECAY = 0.03
   HEAD_DECAY = 0.03

@@ -1,6 +1,6 @@
 """From the settings of an experiment to its Pax task."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import fiddle as fdl
 import jax
@@ -14,11 +14,16 @@ from praxis import optimizers as praxis_optimizers
 from praxis import pax_fiddle
 from praxis import py_utils
 
+if TYPE_CHECKING:
+  from pax_softmoe.experiments import base
+
 OptimizerTpl = pax_fiddle.Config[praxis_optimizers.BaseOptimizer]
 NestedMap = py_utils.NestedMap
 
 
-def task(experiment: Any) -> pax_fiddle.Config[image_task.ImageTask]:
+def task(
+    experiment: 'base.ImageClassification',
+) -> pax_fiddle.Config[image_task.ImageTask]:
   """Returns the task: model, optimizer, start, few-shot data, intervals, mesh.
 
   Args:
@@ -78,7 +83,9 @@ def task(experiment: Any) -> pax_fiddle.Config[image_task.ImageTask]:
   return tpl
 
 
-def fewshot_plan(experiment: Any) -> fewshot_sets.FewShotPlan | None:
+def fewshot_plan(
+    experiment: 'base.ImageClassification',
+) -> fewshot_sets.FewShotPlan | None:
   """Returns the few-shot evaluation of FEWSHOT_DATA; None without any.
 
   Args:
@@ -105,7 +112,9 @@ def fewshot_plan(experiment: Any) -> fewshot_sets.FewShotPlan | None:
     )
 
 
-def _accumulated(experiment: Any, optimizer: OptimizerTpl) -> OptimizerTpl:
+def _accumulated(
+    experiment: 'base.ImageClassification', optimizer: OptimizerTpl
+) -> OptimizerTpl:
   """Returns an optimizer with ACCUMULATE_STEPS and EMA_DECAY."""
   if experiment.ACCUMULATE_STEPS > 1:
     optimizer = pax_fiddle.Config(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import contextlib
 import math
 import re
+from typing import TYPE_CHECKING
 from typing import Any
 
 import jax
@@ -13,6 +14,9 @@ from pax_softmoe import files
 from pax_softmoe.experiments import settings
 from pax_softmoe.sharding import fits
 from praxis import base_layer
+
+if TYPE_CHECKING:
+  from pax_softmoe.experiments import base
 
 # More than anybody has.
 _MOST_DEVICES = 2**20
@@ -38,7 +42,7 @@ def about(experiment: Any, setting: str) -> Iterator[None]:
     raise ValueError(f'{cls.__name__}: {setting}: {text}') from error
 
 
-def validate(experiment: Any) -> None:
+def validate(experiment: 'base.ImageClassification') -> None:
   """Raises ValueError if an experiment cannot run on this machine.
 
   Args:
@@ -74,7 +78,9 @@ def validate(experiment: Any) -> None:
     source.check()
 
 
-def check_settings(experiment: Any, on_this_machine: bool = False) -> None:
+def check_settings(
+    experiment: 'base.ImageClassification', on_this_machine: bool = False
+) -> None:
   """Raises ValueError if settings make no sense, or do not fit together.
 
   Args:
@@ -99,7 +105,7 @@ def _check_folders(data_dir: str | Mapping[str, float]) -> None:
       )
 
 
-def _check_model(experiment: Any) -> None:
+def _check_model(experiment: 'base.ImageClassification') -> None:
   name = type(experiment).__name__
   image, patch = experiment.IMAGE_SIZE, experiment.PATCH_SIZE
   if image % patch:
@@ -154,7 +160,7 @@ def _check_model(experiment: Any) -> None:
     experiment.sharding_rules()
 
 
-def _check_schedule(experiment: Any) -> None:
+def _check_schedule(experiment: 'base.ImageClassification') -> None:
   """Raises ValueError if intervals or the learning rate make no sense."""
   name = type(experiment).__name__
   if experiment.ACCUMULATE_STEPS > experiment.NUM_TRAIN_STEPS:
@@ -193,7 +199,7 @@ def _check_schedule(experiment: Any) -> None:
     )
 
 
-def _check_experts(experiment: Any) -> None:
+def _check_experts(experiment: 'base.ImageClassification') -> None:
   """Raises ValueError if the layer with the experts refuses its settings."""
   tpl = experiment.moe_tpl()
   if tpl is None:
@@ -229,7 +235,7 @@ def _check_start(path: str) -> None:
     )
 
 
-def _check_mesh(experiment: Any) -> None:
+def _check_mesh(experiment: 'base.ImageClassification') -> None:
   """Raises ValueError if the experiment cannot be split over its mesh."""
   mesh = experiment.mesh_shape()
   if math.prod(mesh) > _MOST_DEVICES:
@@ -249,7 +255,7 @@ def _check_mesh(experiment: Any) -> None:
     )
 
 
-def _check_devices(experiment: Any) -> None:
+def _check_devices(experiment: 'base.ImageClassification') -> None:
   """Raises ValueError if this machine has not the devices of the mesh."""
   name, mesh = type(experiment).__name__, experiment.mesh_shape()
   devices = jax.device_count()

@@ -10,13 +10,11 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
 
 import jax
 from jax import numpy as jnp
-from pax_softmoe import experiments
-from pax_softmoe.bench import make_settings_page
-from pax_softmoe.experiments import settings
+from pax_softmoe.bench import raised_errors
+from pax_softmoe.experiments import recipes
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import list_command
 from pax_softmoe.tools import main
@@ -25,9 +23,6 @@ from praxis import pax_fiddle
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-sys.path.append(str(ROOT / 'docs'))
-# What the pages say of errors is compared with the source.
-import errors  # noqa: E402
 
 PAGES = [
     *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
@@ -195,33 +190,28 @@ def test_recipes_have_the_numbers_of_the_catalogue_and_the_paper():
     assert [str(n) for n in numbers] == [n for n in paper if n != '-']
 
 
+def test_steps_and_batches_of_recipes_are_theirs():
+  rows = re.findall(
+      r'^\| `(\w+)` \| [^|]+ \| ([\d,]+) x ([\d,]+)\b',
+      text_of('docs/recipes.md'),
+      re.MULTILINE,
+  )
+  assert len(rows) == 6
+  for name, *numbers in rows:
+    recipe = getattr(recipes, name)
+    steps, batch = (int(n.strip(',').replace(',', '')) for n in numbers)
+    assert (recipe.NUM_TRAIN_STEPS, recipe.TRAIN_BATCH_SIZE) == (steps, batch)
+
+
 def test_every_error_says_what_to_change_or_the_docs_do():
   explained = re.findall(
       r'^\| `(.+?)` \|', text_of('docs/troubleshooting.md'), re.MULTILINE
   )
-  messages = {e.message.replace('`', "'") for e in errors.find()}
+  messages = {e.message.replace('`', "'") for e in raised_errors.find()}
   assert len(messages) > 150
   assert not set(explained) - messages, 'no such message any more'
   unclear = {m for m in messages if not REMEDY.search(m)} - set(explained)
   assert not unclear, 'explain these in docs/troubleshooting.md'
-
-
-def test_errors_are_found_in_the_source():
-  found = [e for e in errors.find() if e.function == 'preset']
-  (error,) = found
-  assert error.module == 'pax_softmoe/sharding/axis_rules.py'
-  assert error.kind == 'ValueError'
-  assert error.message == 'no sharding preset …; use one of …'
-
-
-def test_all_settings_are_those_that_are_declared():
-  page = text_of('docs/settings.md')
-  catalogue = ROOT / 'experiments' / 'catalogue'
-  assert page == make_settings_page.text(catalogue), 'run `make golden`'
-  names = set(re.findall(r'^\| `([A-Z0-9_]+)`', page, re.MULTILINE))
-  for name in ('SoftMoEH14', 'TokensChoiceB16', 'SoftMoEH14ImageNet'):
-    declared = settings.declared(getattr(experiments, name))
-    assert declared.keys() <= names
 
 
 def licence(package):

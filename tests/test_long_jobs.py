@@ -15,8 +15,8 @@ import numpy as np
 import optax
 import pax_jobs
 from pax_softmoe import experiments
+from pax_softmoe.tpu import hardware
 from pax_softmoe.training import optimizers
-from pax_softmoe.training import train_program
 from praxis import pax_fiddle
 from praxis import schedules
 import pytest
@@ -239,9 +239,7 @@ def test_utilization_by_hand():
   flop = of.as_config().task.train.flop_per_image
   assert flop == 2 * 3 * products == 51_936
   # 550 TFLOP/s at most: a tenth of them is 55e12 / 51,936 images.
-  assert train_program.utilization(55e12 / 51_936, flop, 2) == pytest.approx(
-      0.1
-  )
+  assert hardware.utilization(55e12 / 51_936, flop, 2) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize('scan', [True, False])

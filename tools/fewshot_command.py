@@ -23,9 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--data',
       action='append',
-      metavar='[NAME=]DIR',
+      metavar='[NAME=]DATA',
       help=(
-          'folder of a data set; may be repeated (default: the embedded images)'
+          'folder of a data set, or tfds:NAME; may be repeated (default: the'
+          ' embedded images)'
       ),
   )
   parser.add_argument(

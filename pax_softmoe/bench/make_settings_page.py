@@ -6,14 +6,13 @@
 """
 
 import collections
-import json
 import pathlib
 from typing import Any
 
-ROOT = pathlib.Path(__file__).parents[2]
-PAGE = ROOT / 'docs' / 'settings.md'
+from pax_softmoe.model_size import catalogue
 
-_COMMON, _SETTINGS = 'common.json', 'settings'
+PAGE = pathlib.Path(__file__).parents[2] / 'docs' / 'settings.md'
+
 _HEAD = """# All settings
 
 A setting is a class attribute in capitals of an experiment. `--set NAME=VALUE` of
@@ -29,39 +28,34 @@ This page is written by `make golden`.
 """
 
 
-def text(catalogue: pathlib.Path) -> str:
-  """Returns the page.
-
-  Args:
-    catalogue: the folder `experiments/catalogue`.
-  """
-  declared = json.loads((catalogue / _COMMON).read_text())[_SETTINGS]
-  names, setters = {}, collections.defaultdict(set)
-  for path in sorted(set(catalogue.glob('*.json')) - {catalogue / _COMMON}):
-    for name, (_, by, number) in json.loads(path.read_text())[
-        _SETTINGS
-    ].items():
-      names[number] = name
+def text() -> str:
+  """Returns the page."""
+  groups, setters = {}, collections.defaultdict(set)
+  for found in catalogue.every():
+    for name, row in found['settings'].items():
+      # Routers may declare one name in two ways.
+      key = name, row['meaning']
+      groups.setdefault(row['group'], {})[key] = row
       # What has no dot is a registered experiment.
-      if by and '.' in by:
-        setters[number].add(by)
-  lines, group = [_HEAD], None
-  for number, setting in enumerate(declared):
-    if setting['group'] != group:
-      group = setting['group']
-      lines += [
-          f'\n## {group}\n',
-          '| setting | takes | default | meaning | set by |',
-          '|---|---|---|---|---|',
-      ]
-    cells = [
-        f'`{names[number]}`' + '*' * setting['kept'],
-        setting['takes'],
-        f'`{_shown(setting["default"])}`',
-        setting['meaning'],
-        ', '.join(f'`{by}`' for by in sorted(setters[number])),
+      if row['set_by'] and '.' in row['set_by']:
+        setters[key].add(row['set_by'])
+  lines = [_HEAD]
+  for group, rows in groups.items():
+    lines += [
+        f'\n## {group}\n',
+        '| setting | takes | default | meaning | set by |',
+        '|---|---|---|---|---|',
     ]
-    lines.append('| ' + ' | '.join(c.replace('|', '\\|') for c in cells) + ' |')
+    for key, row in rows.items():
+      cells = [
+          f'`{key[0]}`' + '*' * row['kept'],
+          row['takes'],
+          f'`{_shown(row["default"])}`',
+          row['meaning'],
+          ', '.join(f'`{by}`' for by in sorted(setters[key])),
+      ]
+      cells = [cell.replace('|', '\\|') for cell in cells]
+      lines.append(f'| {" | ".join(cells)} |')
   return '\n'.join(lines) + '\n'
 
 
@@ -70,7 +64,7 @@ def _shown(value: Any) -> str:
 
 
 def main() -> None:
-  PAGE.write_text(text(ROOT / 'experiments' / 'catalogue'))
+  PAGE.write_text(text())
 
 
 if __name__ == '__main__':

@@ -9,12 +9,12 @@ from concurrent import futures
 import itertools
 import os
 import re
-from typing import Any
 
 from etils import epath
 import jax
 import numpy as np
 from pax_softmoe import compat
+from pax_softmoe import protocol
 from pax_softmoe.checkpoints import checksums
 from pax_softmoe.checkpoints import comparing
 from pax_softmoe.checkpoints import inspecting
@@ -202,7 +202,9 @@ def _read_parts(
 
 
 def check_fits(
-    job_dir: os.PathLike, experiment: Any, step: int | None = None
+    job_dir: os.PathLike,
+    experiment: protocol.Experiment,
+    step: int | None = None,
 ) -> None:
   """Checks that an experiment can take the weights of a checkpoint, by shapes.
 

@@ -6,6 +6,7 @@ experiment as it is on one device, one for each slice that settings of just that
 experiment are stored for, and one for what all have in common.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import hashlib
 import json
@@ -45,20 +46,40 @@ def read(name: str, slices: str | None = None) -> dict[str, Any] | None:
   path = folder() / _file(name, slices)
   if not path.exists() or not _has_one_device():
     return None
-  common = json.loads((folder() / _COMMON).read_text())
-  found = json.loads(path.read_text())
+  common, found = _load(_COMMON), _load(path.name)
   if (common['sources'], found.pop('tuned')) != (_sources(), _tuned(slices)):
     return None
-  found['settings'] = {
-      name: {'value': value, 'set_by': set_by} | common['settings'][declared]
-      for name, (value, set_by, declared) in found['settings'].items()
-  }
+  _expand_settings(found, common)
   for kind in _ARRAYS:
     found[kind] = [
         axis_rules.Array(**dict(zip(ARRAY, [*row, found['mesh']]))).as_dict()
         for row in found[kind]
     ]
   return found
+
+
+def every() -> Iterator[dict[str, Any]]:
+  """Yields what was written of every experiment, changed since or not.
+
+  Arrays are as they are written; settings are as `read` has them.
+  """
+  common = _load(_COMMON)
+  for name in common['files']:
+    found = _load(name)
+    _expand_settings(found, common)
+    yield found
+
+
+def _load(name: str) -> dict[str, Any]:
+  return json.loads((folder() / name).read_text())
+
+
+def _expand_settings(found: dict[str, Any], common: dict[str, Any]) -> None:
+  """Puts into each setting what its declaration says."""
+  found['settings'] = {
+      name: {'value': value, 'set_by': set_by} | common['settings'][declared]
+      for name, (value, set_by, declared) in found['settings'].items()
+  }
 
 
 def write(described: Mapping[tuple[str, str | None], Any]) -> None:
@@ -85,7 +106,12 @@ def write(described: Mapping[tuple[str, str | None], Any]) -> None:
     }
     content = {'tuned': _tuned(slices), **found, 'settings': rows, **arrays}
     _write(_file(name, slices), content)
-  _write(_COMMON, {'sources': _sources(), 'settings': declared})
+  common = {
+      'sources': _sources(),
+      'files': [_file(*key) for key in described],
+      'settings': declared,
+  }
+  _write(_COMMON, common)
 
 
 def _file(name: str, slices: str | None) -> str:

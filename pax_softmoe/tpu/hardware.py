@@ -41,6 +41,10 @@ HBM_GIB = 32.0
 USABLE_HBM_GIB = 30.75
 # Of the cycles that the compiler estimates. arXiv 2304.01433
 CLOCK_HZ = 1050e6
+# One way, of one link; and for the first byte to reach the next chip.
+# https://jax-ml.github.io/scaling-book/tpus and /sharding
+LINK_BYTES_PER_SECOND = 4.5e10
+HOP_SECONDS = 1e-6
 # One way, from a chip to other slices. https://jax-ml.github.io/scaling-book/tpus
 DCN_BYTES_PER_SECOND = 6.25e9
 
@@ -101,6 +105,19 @@ SLICES: Mapping[str, Slice] = {
         'v4-1024': (8, 8, 8),
     }.items()
 }
+
+
+def utilization(
+    images_per_second: float, flop_per_image: float, chips: int = 1
+) -> float:
+  """Returns the model FLOPs utilization (MFU) of chips of TPU v4.
+
+  Args:
+    images_per_second: of all chips together.
+    flop_per_image: of the model, forward and backward, without recomputation.
+    chips: how many.
+  """
+  return images_per_second * flop_per_image / (chips * PEAK_FLOPS)
 
 
 def find_slice(name: str) -> Slice:

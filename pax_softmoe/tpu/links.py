@@ -21,11 +21,6 @@ import math
 from pax_softmoe.hlo import collectives
 from pax_softmoe.tpu import hardware
 
-# One way, of one link; and for the first byte to reach the next chip.
-# https://jax-ml.github.io/scaling-book/tpus and /sharding
-LINK_BYTES_PER_SECOND = 4.5e10
-HOP_SECONDS = 1e-6
-
 Coordinates = Sequence[Sequence[int]]
 
 
@@ -109,7 +104,10 @@ def _group_seconds(
     sharing = math.prod(extents) / sent.group_size
     received = sent.passes * sent.bytes * (1 - 1 / sent.group_size)
     slowest = sharing * received / sum(links for _, links in axes)
-  return slowest / LINK_BYTES_PER_SECOND + sent.passes * hops * HOP_SECONDS
+  return (
+      slowest / hardware.LINK_BYTES_PER_SECOND
+      + sent.passes * hops * hardware.HOP_SECONDS
+  )
 
 
 def _permute_seconds(
@@ -130,7 +128,8 @@ def _permute_seconds(
   )
   load = max(1.0, sum(distances) / links)
   return (
-      load * sent.bytes / LINK_BYTES_PER_SECOND + max(distances) * HOP_SECONDS
+      load * sent.bytes / hardware.LINK_BYTES_PER_SECOND
+      + max(distances) * hardware.HOP_SECONDS
   )
 
 

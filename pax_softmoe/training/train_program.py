@@ -142,7 +142,7 @@ class TrainProgram(programs.SingleTaskTrainProgram):
     }
     if jax.devices()[0].device_kind == 'TPU v4':
       flop = self._task.train.flop_per_image
-      values['mfu'] = utilization(images, flop, jax.device_count())
+      values['mfu'] = hardware.utilization(images, flop, jax.device_count())
     text = '  '.join(f'{name}={value:.4g}' for name, value in values.items())
     logging.info('[PAX STATUS]: throughput: %s', text)
     with self.summary_writer.as_default():
@@ -217,19 +217,6 @@ class Executor(executors.DefaultExecutor):
       )
     ending.leave_if_stopping()
     run.finish()
-
-
-def utilization(
-    images_per_second: float, flop_per_image: float, chips: int
-) -> float:
-  """Returns the model FLOPs utilization (MFU) of chips of TPU v4.
-
-  Args:
-    images_per_second: of all chips together.
-    flop_per_image: of the model, forward and backward, without recomputation.
-    chips: how many.
-  """
-  return images_per_second * flop_per_image / (chips * hardware.PEAK_FLOPS)
 
 
 def _local(value: Any) -> np.ndarray:

@@ -104,7 +104,7 @@ def _point(
   exchanged = found.get('collectives') or collectives.summary(
       estimate.collectives
   )
-  flops = 3 * model.forward_flops * point.images_per_chip
+  rate = point.images_per_chip / seconds
   return result_lib.Point(
       **dataclasses.asdict(point),
       effort=trial.effort,
@@ -117,8 +117,8 @@ def _point(
       compute_ms=trial.compute_ms,
       communication_ms=trial.communication_ms + dcn_ms,
       step_ms=trial.step_ms + dcn_ms,
-      images_per_second_per_chip=point.images_per_chip / seconds,
-      mfu=flops / seconds / hardware.PEAK_FLOPS,
+      images_per_second_per_chip=rate,
+      mfu=hardware.utilization(rate, 3 * model.forward_flops),
       verdict=_verdict(model, slice_name, trial, fits, excess),
       estimate=result_lib.FirstEstimate(
           gib=dict(estimate.gib),

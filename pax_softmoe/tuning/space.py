@@ -99,7 +99,7 @@ def preset_settings(text: str) -> dict[str, Any]:
   )
 
 
-def points(experiment: Any, space: Space) -> list[Point]:
+def points(experiment: type, space: Space) -> list[Point]:
   """Returns all points of a space that the experiment can run.
 
   Left out are meshes that do not divide the experiment, axes that would do the

@@ -251,7 +251,10 @@ def test_a_class_with_a_slice_that_is_no_text():
         (
             Demo,
             dict(FEWSHOT_DATA='none'),
-            'FEWSHOT_DATA and FEWSHOT_SHOTS: few-shot data none: none holds',
+            (
+                'FEWSHOT_DATA and FEWSHOT_SHOTS: few-shot data none: none has'
+                ' no split'
+            ),
         ),
         (
             Demo,

@@ -10,6 +10,7 @@ import numpy as np
 from pax_softmoe import files
 from pax_softmoe.data.ops import image_ops
 from pax_softmoe.data.read import image_input
+from pax_softmoe.data.read import named
 from pax_softmoe.data.read import shard_names
 from pax_softmoe.data.read import sources
 from pax_softmoe.data.read import tf_errors
@@ -17,6 +18,7 @@ from praxis import pax_fiddle
 
 EMBEDDED = 'fashion_mnist'
 _MOST_CLASSES = 1_000_000
+_TFDS = 'tfds:'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,40 +45,35 @@ def parse(text: str) -> FewShotSet:
   """Returns the data set that a word on the command line means.
 
   Args:
-    text: 'fashion_mnist' for the images in this package, or [NAME=]DIR for a
-      folder of files train-*.tfrecord* and test-* or validation-*, with the
-      features `image` and `label`, or of the original files of Fashion-MNIST.
+    text: 'fashion_mnist' for the images in this package, or [NAME=]DATA for
+      what `named.find` takes: a folder, or 'tfds:NAME'. It has a split 'train',
+      and 'test' or 'validation'.
 
   Raises:
-    ValueError: the folder holds neither, or records without labels.
+    ValueError: there is no such data set, or it has no such splits, or records
+      without labels.
   """
   if text == EMBEDDED:
     return FewShotSet(EMBEDDED, sources.EmbeddedFashionMnist(), 'test', 1000)
-  name, separator, folder = text.rpartition('=')
-  files.exists(folder)  # Raises if that cannot be known.
-  folder = epath.Path(folder)
-  name = name if separator else pathlib.PurePath(folder).name
-  if sources.FashionMnist.is_in(folder):
-    return FewShotSet(name, sources.FashionMnist(str(folder)), 'test', 6000)
-  tests = [
-      split
-      for split in ('test', 'validation')
-      if folder.is_dir()
-      and shard_names.has(folder, '{split}-*.tfrecord*', split)
-  ]
+  name, _, data = text.rpartition('=')
+  if data.startswith(_TFDS):
+    name = name or data.removeprefix(_TFDS).partition('/')[0]
+  else:
+    name = name or pathlib.PurePath(data).name
+    files.exists(data)  # Raises if that cannot be known.
+  source = named.find(data, _MOST_CLASSES)
+  if not isinstance(source, sources.TFRecordImages):
+    return FewShotSet(name, source, 'test', 6000)  # All of Fashion-MNIST.
+  tests = [s for s in ('test', 'validation') if _has(source, s)]
   if not tests:
     raise ValueError(
-        f'few-shot data {text}: {folder} holds no files test-*.tfrecord* or'
-        f' validation-*.tfrecord*; give such a folder, or {EMBEDDED}'
+        f'few-shot data {text}: {data} has no split test or validation (files'
+        f' such as test-*.tfrecord*); give data that has one, or {EMBEDDED}'
     )
-  source = sources.TFRecordImages(
-      str(folder),
-      num_classes=1,
-      name=f'fewshot_{name}',
-      splits=('train', tests[0]),
-  )
+  splits = ('train', tests[0])
+  source = dataclasses.replace(source, name=f'fewshot_{name}', splits=splits)
   # All files are read, though no image is decoded.
-  train, test = (_labels(source, split) for split in source.splits)
+  train, test = (_labels(source, split) for split in splits)
   classes = max(train.max(), test.max()) + 1
   counts = np.bincount(train, minlength=classes)
   return FewShotSet(
@@ -86,6 +83,15 @@ def parse(text: str) -> FewShotSet:
       int(counts.min()),
       f'class {counts.argmin()}',
   )
+
+
+def _has(source: sources.TFRecordImages, split: str) -> bool:
+  """Returns whether there is a split."""
+  # Folders that do not say which splits they have are looked into.
+  if type(source) is sources.TFRecordImages and not source.class_names:
+    folder = epath.Path(source.data_dir)
+    return folder.is_dir() and shard_names.has(folder, source.pattern, split)
+  return split in source.splits
 
 
 def _labels(source: sources.TFRecordImages, split: str) -> np.ndarray:
@@ -102,11 +108,11 @@ def _labels(source: sources.TFRecordImages, split: str) -> np.ndarray:
           f'few-shot data {source.data_dir}: example {len(labels)} of {split}:'
           f' {tf_errors.reason(error)}; write the data again'
       ) from error
-    if not found.size or found.min() < 0 or found.max() >= _MOST_CLASSES:
+    if not found.size or found.min() < 0 or found.max() >= source.num_classes:
       raise ValueError(
           f'few-shot data {source.data_dir}: example {len(labels)} of {split}'
           f' has the labels {found.tolist()}; give each one or more, from 0 and'
-          f' below {_MOST_CLASSES:,}'
+          f' below {source.num_classes:,}'
       )
     labels.append(found.max())
 

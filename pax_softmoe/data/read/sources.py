@@ -8,7 +8,7 @@ dataclass, so that it can be a value in an experiment's configuration:
   TFRecordImages(data_dir, n)  any folder of TFRecords, n classes
 
 and, in modules beside this one, `manifest.ManifestImages` for what `softmoe
-data` writes, and `mixture.MixedImages` for several. `named` finds them by name.
+data` writes, and `weighted.MixedImages` for several. `named` finds them by name.
 
 The examples of every Task have the same two features:
 

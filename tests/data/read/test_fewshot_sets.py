@@ -5,7 +5,9 @@ import io
 import numpy as np
 from pax_softmoe.data.ops import image_ops
 from pax_softmoe.data.read import fewshot_sets
+from pax_softmoe.data.read import manifest
 from pax_softmoe.evaluation import fewshot
+from pax_softmoe.tools import main
 from PIL import Image
 import pytest
 import tensorflow as tf
@@ -109,5 +111,21 @@ def test_embedded_images_need_no_folder():
 
 
 def test_other_folders_are_refused(tmp_path):
-  with pytest.raises(ValueError, match='holds no files test-.*give such a fol'):
+  with pytest.raises(
+      ValueError, match='has no split test or validation .*give data'
+  ):
     fewshot_sets.parse(str(tmp_path))
+
+
+def test_what_softmoe_data_wrote_is_read_by_its_manifest(tmp_path):
+  for split, labels in (('train', (0, 0, 1, 1)), ('validation', (0, 1))):
+    for i, label in enumerate(labels):
+      path = tmp_path / 'in' / split / f'class{label}' / f'{i}.png'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      Image.fromarray(np.full([9, 12], 20 * i, np.uint8)).save(path)
+  command = ['data', str(tmp_path / 'in'), f'--output={tmp_path / "out"}']
+  assert main.main(command) == 0
+  found = fewshot_sets.parse(f'mine={tmp_path / "out"}')
+  assert isinstance(found.source, manifest.ManifestImages)
+  assert found.source.class_names == ('class0', 'class1')
+  assert (found.test_split, found.most_shots) == ('validation', 2)

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 import re
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = ('pax_softmoe', 'experiments', 'tools')
 
 

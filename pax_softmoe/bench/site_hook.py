@@ -9,12 +9,13 @@ import re
 import sys
 from typing import Any
 
-from latex2mathml import converter
-from mkdocs.structure import files as mkdocs_files
+from latex2mathml import converter  # pyright: ignore[reportMissingImports]
+from mkdocs.structure import files as mkdocs_files  # pyright: ignore[reportMissingImports]
 
-sys.path.append(str(pathlib.Path(__file__).parent))
+# mkdocs runs this file where the package is not installed.
+sys.path.append(str(pathlib.Path(__file__).parents[2]))
 # ruff: noqa: E402
-import errors
+from pax_softmoe.bench import raised_errors
 
 # Where a page wants all errors.
 MARK = '<!-- every error -->'
@@ -67,7 +68,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 def _modules(package: str) -> Iterator[str]:
   """Yields the public modules of a package."""
-  folder = errors.ROOT / package.replace('.', '/')
+  folder = raised_errors.ROOT / package.replace('.', '/')
   for path in sorted(folder.glob('*.py')):
     if path.stem == '__init__':
       if package == 'pax_softmoe.experiments':
@@ -83,7 +84,7 @@ def on_page_markdown(markdown: str, **unused: Any) -> str:
     return markdown
   lines = []
   module = ''
-  for error in errors.find():
+  for error in raised_errors.find():
     if error.module != module:
       module = error.module
       lines += ['', f'### {module}', '']
