@@ -6,6 +6,7 @@ from typing import Any
 
 from jax import numpy as jnp
 from pax_softmoe.data.ops import image_ops
+from pax_softmoe.data.read import fashion_mnist_images
 from pax_softmoe.data.read import named
 from pax_softmoe.data.read import sources
 from pax_softmoe.experiments import base
@@ -261,7 +262,7 @@ class FashionMnist(base.ImageClassification):
 
   def source(self) -> sources.ImageSource:
     if not self.DATA_DIR:
-      return sources.EmbeddedFashionMnist()
+      return fashion_mnist_images.EmbeddedFashionMnist()
     return named.find(self.DATA_DIR, self.NUM_CLASSES)
 
   def train_ops(self) -> Sequence[Any]:

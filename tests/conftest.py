@@ -1,4 +1,4 @@
-"""Compiled programs that the tests of this folder read."""
+"""What tests of several rooms share: compiled programs, and a tiny job."""
 
 import functools
 import os
@@ -6,9 +6,13 @@ import pathlib
 import subprocess
 import sys
 
+import checkpoint_files
 import hlo_programs
 import jax
+import numpy as np
+from pax_softmoe.evaluation import inference
 from pax_softmoe.hlo import module
+from pax_softmoe.tools import jobs
 from pax_softmoe.tpu import hardware
 import pytest
 
@@ -53,3 +57,28 @@ def compiled_for_tpu(eight_tpus):
     return jax.jit(function).lower(*arguments).compile()
 
   return compile_program
+
+
+@pytest.fixture(name='tiny_job', scope='session')
+def _tiny_job(tmp_path_factory):
+  """Returns the folder of a tiny job that nobody may change."""
+  folder = tmp_path_factory.mktemp('tiny_job')
+  checkpoint_files.save_job(folder, checkpoint_files.experiment())
+  settings = {**checkpoint_files.TINY, 'NUM_EXPERTS': 4}
+  jobs.record(folder, checkpoint_files.NAME, settings)
+  return folder
+
+
+@pytest.fixture(name='pixels', scope='session')
+def _pixels():
+  """Returns three grey images [3, 28, 28, 1] uint8."""
+  return np.random.RandomState(5).randint(0, 256, [3, 28, 28, 1], np.uint8)
+
+
+@pytest.fixture(name='logits', scope='session')
+def _logits(tiny_job, pixels):
+  """Returns the logits of `pixels` by the job's model."""
+  classifier = inference.TrainedClassifier(
+      checkpoint_files.experiment(), tiny_job
+  )
+  return classifier.predictions(pixels / np.float32(127.5) - 1).logits

@@ -19,10 +19,8 @@ from pax_softmoe.checkpoints import reading
 from pax_softmoe.checkpoints import warm_start
 from pax_softmoe.data.read import sources
 from pax_softmoe.model_size import counts
-from pax_softmoe.tools import child
 from pax_softmoe.tools import jobs
 from pax_softmoe.tools import main
-from pax_softmoe.training import pax_log
 from paxml import checkpoint_types
 from paxml import partitioning
 from paxml import tasks_lib
@@ -160,16 +158,6 @@ def test_fewshot_during_training_equals_the_command(job, photographs, capsys):
     want = found[f'photos/{k}shot'][2]
     assert accuracy == pytest.approx(want, abs=0.011)
     assert 0.15 < accuracy < 1
-
-
-def test_flag_of_train_is_the_setting(monkeypatch, tmp_path):
-  flags = []
-  monkeypatch.setattr(
-      child, 'run_pax', lambda f, *_: flags.extend(f) or (pax_log.Progress(), 1)
-  )
-  command = ['train', FINETUNE, '--init_from=/a/b', f'--job_dir={tmp_path}']
-  assert main.main(command) == 1
-  assert flags[0].endswith(f"{FINETUNE}.as_config(INIT_FROM='/a/b')")
 
 
 def find(source, changes=None, name=FINETUNE, **settings):

@@ -10,15 +10,8 @@ import subprocess
 import sys
 
 import jax
-from jax import numpy as jnp
-import numpy as np
-import optax
 import pax_jobs
 from pax_softmoe import experiments
-from pax_softmoe.tpu import hardware
-from pax_softmoe.training import optimizers
-from praxis import pax_fiddle
-from praxis import schedules
 import pytest
 
 NAME = 'SoftMoEFashionMnist'
@@ -156,90 +149,6 @@ def test_job_ends_after_too_many_skipped_steps(tmp_path):
   log = (tmp_path / 'pax.log').read_text()
   assert 'Step 0 was skipped because of its gradient, 1 in a row' in log
   assert checkpoints(tmp_path) == [0]
-
-
-VARIABLES = {'w': jnp.array([[1.0, -2.0], [0.5, 4.0]]), 'b': jnp.array([3.0])}
-
-
-def accumulator(**fields):
-  template = pax_fiddle.Config(
-      optimizers.AdamW,
-      learning_rate=0.1,
-      lr_schedule=pax_fiddle.Config(
-          schedules.Linear, start=(0, 1.0), limit=(40, 0.0)
-      ),
-      weight_decays=(('w', 0.5),),
-      clip_gradient_norm_to_value=1.0,
-  )
-  if not fields:
-    return template.Instantiate()
-  return pax_fiddle.Config(
-      optimizers.Accumulator,
-      optimizer_tpl=template,
-      learning_rate=0.1,
-      lr_schedule=template.lr_schedule.clone(),
-      **fields,
-  ).Instantiate()
-
-
-def clip(gradients, norm):
-  scale = min(1.0, norm / optax.global_norm(gradients))
-  return jax.tree_util.tree_map(lambda g: g * scale, gradients)
-
-
-@pytest.mark.parametrize('size', [0.05, 10.0])  # Below and above the clipping.
-@pytest.mark.parametrize('k', [2, 4])
-def test_k_accumulated_batches_equal_one_of_k_times_the_size(k, size):
-  rng = np.random.RandomState(0)
-  draw = lambda: jax.tree_util.tree_map(
-      lambda x: jnp.asarray(size * rng.randn(*x.shape), jnp.float32), VARIABLES
-  )
-  batches = [[draw() for _ in range(k)] for _ in range(3)]
-  tx = accumulator(num_sub_batches=k).get_grad_transformation()
-  got, state = VARIABLES, tx.init(VARIABLES)
-  for batch in batches:
-    for gradients in batch:
-      before = got
-      updates, state = tx.update(gradients, state, got)
-      got = optax.apply_updates(got, updates)
-      if gradients is not batch[-1]:
-        assert all((got[n] == before[n]).all() for n in got)
-  # optax on the mean gradients, with the rate of the step of the first batch.
-  rate = lambda update: 0.1 * (1 - update * k / 40)
-  reference = optax.chain(
-      optax.clip_by_global_norm(1.0),
-      optax.scale_by_adam(0.9, 0.999, 1e-8),
-      optax.add_decayed_weights(0.5, mask={'w': True, 'b': False}),
-      optax.scale_by_learning_rate(rate),
-  )
-  want, state = VARIABLES, reference.init(VARIABLES)
-  for batch in batches:
-    mean = jax.tree_util.tree_map(lambda *g: sum(g) / k, *batch)
-    updates, state = reference.update(mean, state, want)
-    want = optax.apply_updates(want, updates)
-  for name in want:
-    np.testing.assert_allclose(got[name], want[name], rtol=1e-5)
-
-
-def test_utilization_by_hand():
-  """A ViT of one block with one of everything, on two chips."""
-  of = experiments.ViTFashionMnist.with_settings(
-      IMAGE_SIZE=28,
-      PATCH_SIZE=14,
-      CHANNELS=1,
-      MODEL_DIMS=8,
-      HIDDEN_DIMS=16,
-      NUM_HEADS=2,
-      NUM_LAYERS=1,
-  )()
-  # Of 4 tokens: patches 4 x 196 x 8, four projections 4 x 8 x 8, scores and
-  # mixtures 4 x 4 x 8, two layers of an MLP 4 x 8 x 16; and a head 8 x 10.
-  products = 6272 + 4 * 256 + 2 * 128 + 2 * 512 + 80
-  # Two FLOPs each; backward costs twice as much as forward.
-  flop = of.as_config().task.train.flop_per_image
-  assert flop == 2 * 3 * products == 51_936
-  # 550 TFLOP/s at most: a tenth of them is 55e12 / 51,936 images.
-  assert hardware.utilization(55e12 / 51_936, flop, 2) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize('scan', [True, False])

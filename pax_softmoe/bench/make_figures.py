@@ -12,7 +12,8 @@ import pathlib
 import sys
 from typing import Any
 
-os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+if __name__ == '__main__':
+  os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 import matplotlib
 

@@ -9,9 +9,12 @@ estimate, not a measurement.
 
 import os
 
-os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['TPU_SKIP_MDS_QUERY'] = '1'
+if __name__ == '__main__':
+  os.environ['JAX_PLATFORMS'] = 'cpu'
+  os.environ['TPU_SKIP_MDS_QUERY'] = '1'
 
+# The variables must be set before JAX looks for devices.
+# ruff: noqa: E402
 import jax
 from jax import numpy as jnp
 import numpy as np

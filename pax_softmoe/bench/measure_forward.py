@@ -5,14 +5,17 @@
 Compiles Pax' evaluation step for a v4-128 with 16 images a chip, in bfloat16,
 with full effort. All 32 blocks are known from two cut models, see
 `pax_softmoe.tuning.cuts`. Times are the compiler's estimate of computation and
-the model of `analysis.ici` of exchanges, not measurements.
+the model of `tpu.links` of exchanges, not measurements.
 """
 
 import os
 
-os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['TPU_SKIP_MDS_QUERY'] = '1'
+if __name__ == '__main__':
+  os.environ['JAX_PLATFORMS'] = 'cpu'
+  os.environ['TPU_SKIP_MDS_QUERY'] = '1'
 
+# The variables must be set before JAX looks for devices.
+# ruff: noqa: E402
 import jax
 from jax import numpy as jnp
 import numpy as np

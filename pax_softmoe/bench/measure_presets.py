@@ -8,8 +8,9 @@ and reads what it sends. It takes minutes.
 
 import os
 
-os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
+if __name__ == '__main__':
+  os.environ['JAX_PLATFORMS'] = 'cpu'
+  os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 
 # The flag must be set before JAX looks for devices.
 # ruff: noqa: E402

@@ -20,8 +20,8 @@ def turns(side: str, which: str, shape: dict[str, int]) -> Callable[[], float]:
 
   Args:
     side: of `SIDES`.
-    which: of `bench.PASSES`.
-    shape: fields of `bench.Shape`.
+    which: of `speed.PASSES`.
+    shape: fields of `speed.Shape`.
   """
   sizes = speed.Shape(**shape)
   backward = which == 'forward_backward'

@@ -25,7 +25,7 @@ class Compiler:
   Attributes:
     experiment: name of a registered experiment.
     settings: of the experiment, at every point.
-    slice_name: a key of `tpu.SLICES`.
+    slice_name: a key of `hardware.SLICES`.
     target: 'tpu', or 'cpu' where there is no compiler for TPUs.
   """
 

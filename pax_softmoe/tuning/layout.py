@@ -26,7 +26,7 @@ def device_order(slice_name: str, mesh: tuple[int, ...]) -> tuple[int, ...]:
   """Returns the order in which Pax puts the chips of a slice into a mesh.
 
   Args:
-    slice_name: a key of `tpu.SLICES`.
+    slice_name: a key of `hardware.SLICES`.
     mesh: (replica, data, expert, mdl), as many as the slice has chips.
 
   Returns:

@@ -61,7 +61,7 @@ class Space:
   """Which values to combine; None for all that the experiment can have.
 
   Attributes:
-    slice_name: a key of `tpu.SLICES`.
+    slice_name: a key of `hardware.SLICES`.
     meshes: (replica, data, expert, mdl) of each.
     presets: see `Point`.
     remats: see `Point`.

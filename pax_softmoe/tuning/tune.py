@@ -30,7 +30,7 @@ def tune(
   Args:
     experiment: a class that is registered but for `settings`.
     settings: what was changed of it, at every point.
-    slices: as `tpu.parse_slices` takes it.
+    slices: as `hardware.parse_slices` takes it.
     space: of one of these slices.
     folder: where compiled results are kept.
     seconds: how long it may take.

@@ -9,7 +9,6 @@ import checkpoint_files
 from jax import numpy as jnp
 import layer_testing
 import numpy as np
-from pax_softmoe import finite
 from pax_softmoe.evaluation import fewshot
 from pax_softmoe.evaluation import inference
 from pax_softmoe.layers import classification
@@ -226,16 +225,6 @@ def test_few_shot_of_features_that_are_not_finite(value):
     fewshot.evaluate({'fine': fine, 'pets': features(train=(6, value))}, [1])
   with pytest.raises(ValueError, match='^1 of 4 test images of pets .*: 2; '):
     fewshot.evaluate({'pets': features(test=(2, value))}, [1])
-
-
-def test_rows_and_arrays_that_are_not_finite():
-  x = np.array([[1, 2], [np.nan, 0], [3e38, -3e38], [0, -np.inf]], np.float32)
-  assert finite.bad_rows(x).tolist() == [1, 3]
-  y = np.array([0.0, 0.0, np.inf, np.nan])
-  assert finite.bad_rows(x, y).tolist() == [1, 2, 3]
-  half = jnp.array([1.0, jnp.nan], jnp.bfloat16)
-  assert finite.bad_arrays({'a': x[:1], 'b': x, 'c': half}) == ['b', 'c']
-  finite.require_none([], 4, 'images', 'none')
 
 
 def test_json_has_no_nan(capsys):

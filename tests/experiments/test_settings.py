@@ -12,7 +12,7 @@ from typing import Literal
 from jax import numpy as jnp
 import numpy as np
 from pax_softmoe import experiments
-from pax_softmoe.data.read import sources
+from pax_softmoe.data.read import fashion_mnist_images
 from pax_softmoe.experiments import recipes
 from pax_softmoe.experiments import routers
 from pax_softmoe.experiments import settings
@@ -32,7 +32,9 @@ DTYPE = 'float32 or bfloat16'
 @pytest.fixture(autouse=True)
 def _files(monkeypatch):
   # They are whole, which takes a second to see.
-  monkeypatch.setattr(sources.EmbeddedFashionMnist, 'check', lambda self: None)
+  monkeypatch.setattr(
+      fashion_mnist_images.EmbeddedFashionMnist, 'check', lambda self: None
+  )
 
 
 @pytest.mark.parametrize(

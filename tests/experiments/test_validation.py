@@ -1,7 +1,5 @@
 """Which meshes an experiment can run on, and what is said of the others."""
 
-import itertools
-
 import jax
 from pax_softmoe import experiments
 from pax_softmoe.sharding import fits
@@ -22,48 +20,6 @@ def experiment(devices, monkeypatch, **settings):
   monkeypatch.setattr(jax, 'device_count', lambda: devices)
   settings = {**SIZES, **settings}
   return experiments.SoftMoEFashionMnist.with_settings(**settings)()
-
-
-def all_meshes(chips):
-  """Returns every (replica, data, expert, mdl) of `chips` with one replica."""
-  sizes = range(1, chips + 1)
-  for data, expert, mdl in itertools.product(sizes, repeat=3):
-    if data * expert * mdl == chips:
-      yield 1, data, expert, mdl
-
-
-@pytest.mark.parametrize('chips', [1, 6, 8, 12, 16, 40])
-@pytest.mark.parametrize(
-    'preset, is_valid',
-    [
-        # The axes of the batch divide 64 and 200, that is 8. Only the preset
-        # with letters on `mdl` has a use for it.
-        (
-            'expert_parallel',
-            lambda d, e, m: m == 1 and 16 % e == 0 and 8 % (d * e) == 0,
-        ),
-        # Hidden dims are 256, which all data axes that divide 8 divide too.
-        (
-            'expert_parallel_zero',
-            lambda d, e, m: m == 1 and 16 % e == 0 and 8 % (d * e) == 0,
-        ),
-        (
-            'fsdp_dense',
-            lambda d, e, m: m == 1 and 16 % e == 0 and 8 % (d * e) == 0,
-        ),
-        (
-            'expert_model_parallel',
-            lambda d, e, m: 16 % e == 0 and 8 % (d * e * m) == 0 and 4 % m == 0,
-        ),
-        ('replicated', lambda d, e, m: m == 1 and 8 % (d * e) == 0),
-    ],
-)
-def test_valid_meshes_are_those_that_divide(
-    chips, preset, is_valid, monkeypatch
-):
-  tried = experiment(chips, monkeypatch, SHARDING=preset)
-  want = {m for m in all_meshes(chips) if is_valid(*m[1:])}
-  assert set(fits.valid_meshes(tried, chips)) == want
 
 
 def test_every_mesh_that_is_called_valid_is_accepted(monkeypatch):

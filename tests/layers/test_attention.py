@@ -1,6 +1,7 @@
 """Attention and LayerNorm against those of Flax, which the paper's code uses."""
 
 from flax import linen as nn
+import flax.linen
 import jax
 from jax import numpy as jnp
 import layer_testing
@@ -70,6 +71,39 @@ def test_attention_of_scores_beyond_the_range_of_exp():
   got = attention.attend(q, k, v)
   # Scores of 300, -300 and 270: the first key takes all but e^-30.
   np.testing.assert_allclose(got, np.ones([1, 1, 1, 2]), rtol=1e-6)
+
+
+def test_attention_equals_flax_with_qk_norm():
+  """Against flax' attention, which is what the official model uses."""
+  x = jax.random.normal(jax.random.PRNGKey(0), [2, 5, 12])
+  reference = flax.linen.MultiHeadDotProductAttention(
+      num_heads=3, normalize_qk=True
+  )
+  theirs = reference.init(jax.random.PRNGKey(1), x)['params']
+  # Move every weight away from its start, biases and scales too.
+  theirs = jax.tree_util.tree_map(
+      lambda w: w + 0.3 * jnp.cos(jnp.arange(w.size)).reshape(w.shape), theirs
+  )
+  ours = {'wo': theirs['out']['kernel'], 'bo': theirs['out']['bias']}
+  for letter, name in (('q', 'query'), ('k', 'key'), ('v', 'value')):
+    ours['w' + letter] = theirs[name]['kernel']
+    ours['b' + letter] = theirs[name]['bias']
+  for letter, name in (('q', 'query_ln'), ('k', 'key_ln')):
+    ours[letter + '_scale'] = theirs[name]['scale']
+  layer = layer_testing.instantiate(
+      attention.SelfAttention, input_dims=12, num_heads=3
+  )
+  got = layer_testing.apply(layer, {'params': ours}, x)
+  want = reference.apply({'params': theirs}, x)
+  np.testing.assert_allclose(got, want, atol=2e-6)
+
+
+def test_heads_that_do_not_divide_the_dims_are_refused():
+  layer = layer_testing.instantiate(
+      attention.SelfAttention, input_dims=10, num_heads=3
+  )
+  with pytest.raises(ValueError, match='10 model dims cannot be split into 3'):
+    layer_testing.init(layer, jnp.zeros([1, 2, 10]))
 
 
 def test_layer_norm_is_that_of_flax():

@@ -8,47 +8,15 @@ from jax import numpy as jnp
 import layer_testing
 import numpy as np
 from pax_softmoe import layers
-from pax_softmoe.layers import classification
-from praxis import base_layer
 from praxis import pax_fiddle
-from praxis import py_utils
 from praxis.layers import transformers
 import pytest
-
-B, N, D, E, H = 2, 32, 8, 8, 16
-BOTH = pytest.mark.parametrize(
-    'method', [layers.TokensChoiceMoE, layers.ExpertsChoiceMoE]
-)
-
-
-def sparse_moe(method, **kwargs):
-  fields = dict(
-      input_dims=D, hidden_dims=H, num_experts=E, noise_stddev=0.0, **kwargs
-  )
-  return layer_testing.instantiate(method, **fields)
-
-
-def tokens_choice(**kwargs):
-  return sparse_moe(layers.TokensChoiceMoE, **kwargs)
-
-
-def golden_variables(golden):
-  weights = golden_data.expert_weights(golden)
-  return {'params': {'gate': golden['wg'], 'experts': weights}}
-
-
-def variables_and_inputs(shape=(B, N, D), num_experts=E):
-  """Returns random variables of either layer, and random tokens for it."""
-  rng = np.random.default_rng(0)
-  e = num_experts
-  shapes = dict(gate=[D, e], wi=[e, D, H], bi=[e, H], wo=[e, H, D], bo=[e, D])
-  params = {
-      name: jnp.asarray(rng.normal(size=size), jnp.float32)
-      for name, size in shapes.items()
-  }
-  gate = params.pop('gate')
-  x = jnp.asarray(rng.normal(size=shape), jnp.float32)
-  return {'params': {'gate': gate, 'experts': params}}, x
+import sparse_layers
+from sparse_layers import B
+from sparse_layers import D
+from sparse_layers import E
+from sparse_layers import H
+from sparse_layers import N
 
 
 @pytest.mark.parametrize(
@@ -61,7 +29,7 @@ def variables_and_inputs(shape=(B, N, D), num_experts=E):
 )
 def test_equals_official_code_outputs_and_gradients(name, method, fields):
   golden = golden_data.load(f'{name}_2x32x8_E8_h16')
-  layer = sparse_moe(
+  layer = sparse_layers.sparse_moe(
       method, capacity_rounding='round', capacity_multiple=1, **fields
   )
 
@@ -70,7 +38,7 @@ def test_equals_official_code_outputs_and_gradients(name, method, fields):
     return jnp.sum(y * golden['c']), y
 
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
-  (gv, gx), y = gradient(golden_variables(golden), golden['x'])
+  (gv, gx), y = gradient(sparse_layers.golden_variables(golden), golden['x'])
   got = gv['params']
   pairs = {
       'y': y,
@@ -87,9 +55,9 @@ def test_equals_official_code_outputs_and_gradients(name, method, fields):
 
 def test_summaries_equal_the_official_metrics():
   golden = golden_data.load('ec_c1_2x32x8_E8_h16')
-  layer = sparse_moe(layers.ExpertsChoiceMoE)
+  layer = sparse_layers.sparse_moe(layers.ExpertsChoiceMoE)
   _, state = layer.apply(
-      golden_variables(golden), golden['x'], mutable=['summaries']
+      sparse_layers.golden_variables(golden), golden['x'], mutable=['summaries']
   )
   summaries = state['summaries']
   processed = golden['met_ratio_processed_items_by_at_least_1_experts'].mean()
@@ -107,123 +75,8 @@ def test_summaries_equal_the_official_metrics():
     np.testing.assert_allclose(got, want.mean(), rtol=1e-5)
 
 
-def auxiliary_losses(layer, variables, *args):
-  _, state = layer.apply(
-      variables,
-      *args,
-      rngs={'random': jax.random.PRNGKey(0)},
-      mutable=['aux_loss'],
-  )
-  return {k: v.value for k, v in state.get('aux_loss', {}).items()}
-
-
-def test_auxiliary_losses_equal_official_code_times_their_weights():
-  golden = golden_data.load('tc_k2_bpr_2x32x8_E8_h16')
-  layer = tokens_choice(importance_loss_weight=2.0, gshard_loss_weight=3.0)
-  got = auxiliary_losses(layer, golden_variables(golden), golden['x'])
-  assert set(got) == {'importance_loss', 'gshard_loss'}
-  for name, weight in (('importance', 2), ('gshard', 3)):
-    want = weight * golden[f'aux_{name}'].mean()
-    np.testing.assert_allclose(got[f'{name}_loss'], want, rtol=1e-5)
-
-
-def test_load_loss_is_one_of_training_with_noise():
-  variables, x = variables_and_inputs()
-  layer = tokens_choice()
-  noisy = layer.clone(noise_stddev=1.0)
-  assert set(auxiliary_losses(layer, variables, x)) == {'importance_loss'}
-  trained = auxiliary_losses(noisy, variables, x)
-  assert set(trained) == {'importance_loss', 'load_loss'}
-  assert 0 < trained['load_loss'] < 0.1
-  context = base_layer.JaxContext.HParams(do_eval=True)
-  with base_layer.JaxContext.new_context(hparams=context):
-    evaluated = auxiliary_losses(noisy, variables, x)
-  assert set(evaluated) == {'importance_loss'}
-
-
-def test_auxiliary_losses_are_means_over_groups_that_hold_tokens():
-  variables, x = variables_and_inputs()
-  layer = tokens_choice(gshard_loss_weight=1.0)
-  paddings = jnp.zeros([B, N]).at[1].set(1)
-  got = auxiliary_losses(layer, variables, x, paddings)
-  want = auxiliary_losses(layer, variables, x[:1])
-  for key in want:
-    np.testing.assert_allclose(got[key], want[key], rtol=1e-5)
-
-
-def classifier(scan_layers, weight):
-  vit = pax_fiddle.Config(
-      layers.VisionTransformer,
-      image_size=8,
-      patch_size=4,
-      channels=1,
-      model_dims=D,
-      hidden_dims=H,
-      num_heads=2,
-      num_layers=2,
-      moe_layers=(0, 1),
-      scan_layers=scan_layers,
-  )
-  vit.moe_tpl.moe_tpl = pax_fiddle.Config(
-      layers.TokensChoiceMoE,
-      num_experts=4,
-      noise_stddev=0.0,
-      importance_loss_weight=weight,
-      gshard_loss_weight=weight,
-  )
-  return layer_testing.instantiate(
-      classification.ImageClassifier, vit_tpl=vit, num_classes=3
-  )
-
-
-def leaves_named(tree, name):
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return [leaf for path, leaf in leaves if name in str(path)]
-
-
-@pytest.mark.parametrize('scan_layers', [True, False])
-def test_auxiliary_losses_of_all_layers_are_trained_on(scan_layers):
-  model = classifier(scan_layers, weight=0.5)
-  batch = py_utils.NestedMap(
-      image=jax.random.normal(jax.random.PRNGKey(0), [2, 8, 8, 1]),
-      labels=jnp.eye(3)[:2],
-      eval_sample_weights=jnp.ones([2]),
-  )
-
-  def losses(params):
-    # Pax has both collections mutable in training.
-    (metrics, _), state = model.apply(
-        {'params': params}, batch, mutable=['aux_loss', 'summaries']
-    )
-    losses = (metrics.total_loss[0], metrics.loss[0])
-    return losses, state['summaries']
-
-  @jax.jit
-  def losses_and_gradients(params):
-    losses_, backward, summaries = jax.vjp(losses, params, has_aux=True)
-    return losses_, summaries, backward((1.0, 0.0)), backward((0.0, 1.0))
-
-  params = jax.jit(model.init)(jax.random.PRNGKey(0), batch)['params']
-  # The head starts at zero, where nothing before it has a gradient.
-  params = jax.tree_util.tree_map(
-      lambda w: w + 0.01, base_layer.maybe_unbox_value(params)
-  )
-  (total, loss), summaries, of_total, of_loss = losses_and_gradients(params)
-  # Two kinds in two layers.
-  auxiliary = leaves_named(summaries, '_loss_scalar')
-  assert len(auxiliary) == 4 and min(auxiliary) > 0
-  np.testing.assert_allclose(total - loss, 0.5 * sum(auxiliary), rtol=1e-5)
-  gates = zip(leaves_named(of_total, 'gate'), leaves_named(of_loss, 'gate'))
-  assert all(golden_data.distance(got, want) > 0.1 for got, want in gates)
-  # Nothing after the routers has a part in their losses.
-  for got, want in zip(
-      leaves_named(of_total, 'head'), leaves_named(of_loss, 'head')
-  ):
-    np.testing.assert_allclose(got, want, rtol=1e-5)
-
-
 def test_starts_as_the_official_code_starts():
-  layer = tokens_choice().clone(input_dims=256, num_experts=64)
+  layer = sparse_layers.tokens_choice().clone(input_dims=256, num_experts=64)
   params = layer_testing.init(layer, jnp.zeros([1, 4, 256]))['params']
   gate = np.asarray(params['gate'])
   assert gate.shape == (256, 64)
@@ -233,10 +86,10 @@ def test_starts_as_the_official_code_starts():
   assert (wi == wi[:1]).all()
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_permuted_tokens_give_permuted_outputs(method):
-  variables, x = variables_and_inputs()
-  layer = sparse_moe(method)
+  variables, x = sparse_layers.variables_and_inputs()
+  layer = sparse_layers.sparse_moe(method)
   order = np.random.default_rng(0).permutation(N)
   got = layer_testing.apply(layer, variables, x[:, order])
   want = layer_testing.apply(layer, variables, x)[:, order]
@@ -244,21 +97,13 @@ def test_permuted_tokens_give_permuted_outputs(method):
   np.testing.assert_allclose(got, want, atol=1e-6)
 
 
-def test_without_priority_late_tokens_are_dropped():
-  variables, _ = variables_and_inputs()
-  x = jnp.ones([1, 8, D]) * jnp.array([1, 2, 3, 4, 5, 6, 7, 8.0])[:, None]
-  for prioritized, served in ((False, range(4)), (True, range(4, 8))):
-    layer = tokens_choice(batch_prioritized=prioritized, capacity_factor=4.0)
-    y = layer_testing.apply(layer, variables, x)
-    # All eight want the same expert, and the more the longer they are.
-    assert np.flatnonzero(y[0].any(axis=-1)).tolist() == list(served)
-
-
-@BOTH
+@sparse_layers.BOTH
 def test_padded_tokens_change_nothing_and_take_no_room(method):
-  variables, x = variables_and_inputs()
+  variables, x = sparse_layers.variables_and_inputs()
   # As many slots for 32 tokens, 16 of them padded, as for 16.
-  padded = sparse_moe(method, capacity_factor=0.5, capacity_multiple=1)
+  padded = sparse_layers.sparse_moe(
+      method, capacity_factor=0.5, capacity_multiple=1
+  )
   layer = padded.clone(capacity_factor=1.0)
   paddings = jnp.zeros([B, N]).at[:, ::2].set(1)
   x = x.at[:, ::2].multiply(100.0)
@@ -274,17 +119,19 @@ def test_padded_tokens_change_nothing_and_take_no_room(method):
   assert not y[:, ::2].any() and not gradient[:, ::2].any()
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_a_batch_of_nothing_but_padding_is_zero(method):
-  variables, x = variables_and_inputs()
-  y = layer_testing.apply(sparse_moe(method), variables, x, jnp.ones([B, N]))
+  variables, x = sparse_layers.variables_and_inputs()
+  y = layer_testing.apply(
+      sparse_layers.sparse_moe(method), variables, x, jnp.ones([B, N])
+  )
   assert not y.any()
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_sequences_of_a_group_are_routed_as_one(method):
-  variables, x = variables_and_inputs([4, 8, D])
-  layer = sparse_moe(method, group_size=2)
+  variables, x = sparse_layers.variables_and_inputs([4, 8, D])
+  layer = sparse_layers.sparse_moe(method, group_size=2)
   y = layer_testing.apply(layer, variables, x)
   joined = layer_testing.apply(
       layer.clone(group_size=1), variables, x.reshape(2, 16, D)
@@ -294,19 +141,19 @@ def test_sequences_of_a_group_are_routed_as_one(method):
   assert golden_data.distance(y, alone) > 1e-2
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_a_batch_that_is_no_multiple_of_the_group_is_refused(method):
-  variables, x = variables_and_inputs([6, 8, D])
-  layer = sparse_moe(method, group_size=4)
+  variables, x = sparse_layers.variables_and_inputs([6, 8, D])
+  layer = sparse_layers.sparse_moe(method, group_size=4)
   with pytest.raises(ValueError, match='set group_size to one of 1, 2, 3, 6'):
     layer_testing.apply(layer, variables, x)
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_noise_is_drawn_in_training_only(method):
-  variables, x = variables_and_inputs()
-  quiet = layer_testing.apply(sparse_moe(method), variables, x)
-  layer = sparse_moe(method).clone(noise_stddev=1.0)
+  variables, x = sparse_layers.variables_and_inputs()
+  quiet = layer_testing.apply(sparse_layers.sparse_moe(method), variables, x)
+  layer = sparse_layers.sparse_moe(method).clone(noise_stddev=1.0)
   noisy = layer_testing.apply(layer, variables, x, seed=1)
   other = layer_testing.apply(layer, variables, x, seed=2)
   assert golden_data.distance(noisy, quiet) > 1e-3
@@ -315,10 +162,10 @@ def test_noise_is_drawn_in_training_only(method):
   np.testing.assert_array_equal(evaluated, quiet)
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_router_is_float32_when_all_else_is_bfloat16(method):
-  variables, x = variables_and_inputs()
-  layer = sparse_moe(method, fprop_dtype=jnp.bfloat16)
+  variables, x = sparse_layers.variables_and_inputs()
+  layer = sparse_layers.sparse_moe(method, fprop_dtype=jnp.bfloat16)
   x = x.astype(jnp.bfloat16)
   y, state = layer.apply(variables, x, mutable=['intermediates'])
   assert y.dtype == jnp.bfloat16
@@ -328,17 +175,17 @@ def test_router_is_float32_when_all_else_is_bfloat16(method):
   np.testing.assert_allclose(gates, want, rtol=1e-5)
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_a_single_token(method):
-  variables, x = variables_and_inputs([B, 1, D])
-  y = layer_testing.apply(sparse_moe(method), variables, x)
+  variables, x = sparse_layers.variables_and_inputs([B, 1, D])
+  y = layer_testing.apply(sparse_layers.sparse_moe(method), variables, x)
   assert y.shape == x.shape and y.any()
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_more_experts_than_tokens(method):
-  layer = sparse_moe(method).clone(num_experts=128)
-  variables, x = variables_and_inputs([B, 49, D], num_experts=128)
+  layer = sparse_layers.sparse_moe(method).clone(num_experts=128)
+  variables, x = sparse_layers.variables_and_inputs([B, 49, D], num_experts=128)
 
   @jax.jit
   @jax.grad
@@ -349,10 +196,12 @@ def test_more_experts_than_tokens(method):
     assert jnp.isfinite(leaf).all() and leaf.any()
 
 
-@BOTH
+@sparse_layers.BOTH
 def test_no_array_spans_tokens_experts_and_slots(method):
-  layer = sparse_moe(method).clone(num_experts=128)
-  variables, x = variables_and_inputs([1, 196, D], num_experts=128)
+  layer = sparse_layers.sparse_moe(method).clone(num_experts=128)
+  variables, x = sparse_layers.variables_and_inputs(
+      [1, 196, D], num_experts=128
+  )
   jaxpr = jax.make_jaxpr(lambda x: layer.apply(variables, x))(x)
   shapes = re.findall(r'f32\[([0-9,]+)\]|i32\[([0-9,]+)\]', str(jaxpr))
   sizes = [np.prod([int(n) for n in (a or b).split(',')]) for a, b in shapes]
@@ -371,7 +220,9 @@ def test_no_array_spans_tokens_experts_and_slots(method):
 )
 def test_settings_that_cannot_be_are_refused(fields, message):
   with pytest.raises(ValueError, match=message):
-    layer_testing.init(tokens_choice(**fields), jnp.zeros([1, 4, D]))
+    layer_testing.init(
+        sparse_layers.tokens_choice(**fields), jnp.zeros([1, 4, D])
+    )
 
 
 def test_serves_in_praxis_stacks_with_paddings():

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 
+from pax_softmoe import experiments
 from pax_softmoe.hlo import collectives
 from pax_softmoe.hlo import costs
 from pax_softmoe.hlo import module
@@ -122,3 +123,24 @@ def test_cycles_of_a_loop_grow_with_its_turns(compiled_for_tpu):
   assert product.count == 7
   # A tiny product takes hundreds of cycles, not millions.
   assert 100 < product.each < 100_000
+
+
+def test_utilization_by_hand():
+  """A ViT of one block with one of everything, on two chips."""
+  of = experiments.ViTFashionMnist.with_settings(
+      IMAGE_SIZE=28,
+      PATCH_SIZE=14,
+      CHANNELS=1,
+      MODEL_DIMS=8,
+      HIDDEN_DIMS=16,
+      NUM_HEADS=2,
+      NUM_LAYERS=1,
+  )()
+  # Of 4 tokens: patches 4 x 196 x 8, four projections 4 x 8 x 8, scores and
+  # mixtures 4 x 4 x 8, two layers of an MLP 4 x 8 x 16; and a head 8 x 10.
+  products = 6272 + 4 * 256 + 2 * 128 + 2 * 512 + 80
+  # Two FLOPs each; backward costs twice as much as forward.
+  flop = of.as_config().task.train.flop_per_image
+  assert flop == 2 * 3 * products == 51_936
+  # 550 TFLOP/s at most: a tenth of them is 55e12 / 51,936 images.
+  assert hardware.utilization(55e12 / 51_936, flop, 2) == pytest.approx(0.1)

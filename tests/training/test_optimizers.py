@@ -145,3 +145,66 @@ def test_decay_pattern_that_matches_nothing_is_refused():
   tx = optimizer.get_grad_transformation()
   with pytest.raises(ValueError, match="pattern 'haed/kernel'"):
     tx.init_partition_spec(weight_hparams())
+
+
+WEIGHTS = {'w': jnp.array([[1.0, -2.0], [0.5, 4.0]]), 'b': jnp.array([3.0])}
+
+
+def accumulator(**fields):
+  template = pax_fiddle.Config(
+      optimizers.AdamW,
+      learning_rate=0.1,
+      lr_schedule=pax_fiddle.Config(
+          schedules.Linear, start=(0, 1.0), limit=(40, 0.0)
+      ),
+      weight_decays=(('w', 0.5),),
+      clip_gradient_norm_to_value=1.0,
+  )
+  if not fields:
+    return template.Instantiate()
+  return pax_fiddle.Config(
+      optimizers.Accumulator,
+      optimizer_tpl=template,
+      learning_rate=0.1,
+      lr_schedule=template.lr_schedule.clone(),
+      **fields,
+  ).Instantiate()
+
+
+def clip(gradients, norm):
+  scale = min(1.0, norm / optax.global_norm(gradients))
+  return jax.tree_util.tree_map(lambda g: g * scale, gradients)
+
+
+@pytest.mark.parametrize('size', [0.05, 10.0])  # Below and above the clipping.
+@pytest.mark.parametrize('k', [2, 4])
+def test_k_accumulated_batches_equal_one_of_k_times_the_size(k, size):
+  rng = np.random.RandomState(0)
+  draw = lambda: jax.tree_util.tree_map(
+      lambda x: jnp.asarray(size * rng.randn(*x.shape), jnp.float32), WEIGHTS
+  )
+  batches = [[draw() for _ in range(k)] for _ in range(3)]
+  tx = accumulator(num_sub_batches=k).get_grad_transformation()
+  got, state = WEIGHTS, tx.init(WEIGHTS)
+  for batch in batches:
+    for gradients in batch:
+      before = got
+      updates, state = tx.update(gradients, state, got)
+      got = optax.apply_updates(got, updates)
+      if gradients is not batch[-1]:
+        assert all((got[n] == before[n]).all() for n in got)
+  # optax on the mean gradients, with the rate of the step of the first batch.
+  rate = lambda update: 0.1 * (1 - update * k / 40)
+  reference = optax.chain(
+      optax.clip_by_global_norm(1.0),
+      optax.scale_by_adam(0.9, 0.999, 1e-8),
+      optax.add_decayed_weights(0.5, mask={'w': True, 'b': False}),
+      optax.scale_by_learning_rate(rate),
+  )
+  want, state = WEIGHTS, reference.init(WEIGHTS)
+  for batch in batches:
+    mean = jax.tree_util.tree_map(lambda *g: sum(g) / k, *batch)
+    updates, state = reference.update(mean, state, want)
+    want = optax.apply_updates(want, updates)
+  for name in want:
+    np.testing.assert_allclose(got[name], want[name], rtol=1e-5)

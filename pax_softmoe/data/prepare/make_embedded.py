@@ -16,7 +16,7 @@ import struct
 import zlib
 
 import numpy as np
-from pax_softmoe.data.read import sources
+from pax_softmoe.data.read import fashion_mnist_images
 import tensorflow as tf
 
 # Split: number of images per class, number of files.
@@ -102,7 +102,7 @@ def make(data_dir: str, output_dir: str) -> None:
   """Writes the files of both splits.
 
   Args:
-    data_dir: folder of the four original files, see `sources.FashionMnist`.
+    data_dir: folder of the four original files, see `fashion_mnist_images.FashionMnist`.
     output_dir: folder for the TFRecord files; made if missing.
 
   Raises:
@@ -110,7 +110,7 @@ def make(data_dir: str, output_dir: str) -> None:
   """
   output = pathlib.Path(output_dir)
   output.mkdir(parents=True, exist_ok=True)
-  source = sources.FashionMnist(data_dir)
+  source = fashion_mnist_images.FashionMnist(data_dir)
   for split, (per_class, num_files) in _SPLITS.items():
     images, labels = source.load(split)
     parts = np.split(select(labels, per_class), num_files)

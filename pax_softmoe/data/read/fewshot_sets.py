@@ -9,6 +9,7 @@ from etils import epath
 import numpy as np
 from pax_softmoe import files
 from pax_softmoe.data.ops import image_ops
+from pax_softmoe.data.read import fashion_mnist_images
 from pax_softmoe.data.read import image_input
 from pax_softmoe.data.read import named
 from pax_softmoe.data.read import shard_names
@@ -54,7 +55,9 @@ def parse(text: str) -> FewShotSet:
       without labels.
   """
   if text == EMBEDDED:
-    return FewShotSet(EMBEDDED, sources.EmbeddedFashionMnist(), 'test', 1000)
+    return FewShotSet(
+        EMBEDDED, fashion_mnist_images.EmbeddedFashionMnist(), 'test', 1000
+    )
   name, _, data = text.rpartition('=')
   if data.startswith(_TFDS):
     name = name or data.removeprefix(_TFDS).partition('/')[0]

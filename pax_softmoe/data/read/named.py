@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from etils import epath
+from pax_softmoe.data.read import fashion_mnist_images
 from pax_softmoe.data.read import manifest
 from pax_softmoe.data.read import sources
 from pax_softmoe.data.read import tfds_files
@@ -34,8 +35,8 @@ def find(
     return _tfds(data_dir.removeprefix('tfds:'))
   if (epath.Path(data_dir) / manifest.NAME).exists():
     return manifest.source(data_dir)
-  if sources.FashionMnist.is_in(data_dir):
-    return sources.FashionMnist(data_dir)
+  if fashion_mnist_images.FashionMnist.is_in(data_dir):
+    return fashion_mnist_images.FashionMnist(data_dir)
   return sources.TFRecordImages(data_dir=data_dir, num_classes=num_classes)
 
 

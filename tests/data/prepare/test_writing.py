@@ -6,42 +6,15 @@ import hashlib
 import json
 import shlex
 
+import image_folders
 import numpy as np
-from pax_softmoe import experiments
 from pax_softmoe.data.prepare import listing
 from pax_softmoe.data.read import image_input
-from pax_softmoe.data.read import manifest
 from pax_softmoe.data.read import named
 from pax_softmoe.tools import jobs
-from pax_softmoe.tools import main
-from PIL import Image
 from praxis import pax_fiddle
 import pytest
 import tensorflow as tf
-
-CLASSES = ('cat', 'dog', 'eel')
-# Images of each class.
-COUNTS = (10, 20, 5)
-
-
-def draw(path, value, size=(8, 6)):
-  """Saves an image of one value; PNG and JPEG by turns."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  Image.new('RGB', size, (value, value, value)).save(path, quality=95)
-  return path
-
-
-def fill(folder):
-  """Draws images of which class n has values from 60 n on, 2 apart."""
-  for n, (name, count) in enumerate(zip(CLASSES, COUNTS)):
-    for i in range(count):
-      suffix = 'png' if i % 2 else 'jpg'
-      draw(folder / name / f'{i:02d}.{suffix}', 60 * n + 2 * i)
-  return folder
-
-
-def softmoe(*arguments):
-  return main.main(['data', *map(str, arguments)])
 
 
 def read(output, split):
@@ -60,13 +33,16 @@ def read(output, split):
 
 
 def test_folder_becomes_records_with_a_manifest(tmp_path, capsys):
-  source, output = fill(tmp_path / 'images'), tmp_path / 'out'
-  draw(source / 'cat' / 'large.png', 1, size=(40, 30))
+  source, output = image_folders.fill(tmp_path / 'images'), tmp_path / 'out'
+  image_folders.draw(source / 'cat' / 'large.png', 1, size=(40, 30))
   arguments = source, f'--output={output}', '--images_per_shard=12'
-  assert softmoe(*arguments, '--validation_fraction=0.2', '--json') == 0
+  assert (
+      image_folders.softmoe(*arguments, '--validation_fraction=0.2', '--json')
+      == 0
+  )
   made = json.loads(capsys.readouterr().out)
   assert made == json.loads((output / 'manifest.json').read_text())
-  assert made['classes'] == list(CLASSES)
+  assert made['classes'] == list(image_folders.CLASSES)
   assert made['multi_label'] is False
   # A fifth of 11, 20 and 5, rounded.
   assert made['splits']['validation']['examples_of_classes'] == [2, 4, 1]
@@ -87,7 +63,7 @@ def test_folder_becomes_records_with_a_manifest(tmp_path, capsys):
   assert len({name for name, _, _ in seen}) == 36
   for name, value, labels in seen:
     label, file = name.split('/')
-    assert labels == [CLASSES.index(label)]
+    assert labels == [image_folders.CLASSES.index(label)]
     if file != 'large.png':
       assert value == 60 * labels[0] + 2 * int(file[:2])
   # Classes do not come one after the other.
@@ -96,9 +72,9 @@ def test_folder_becomes_records_with_a_manifest(tmp_path, capsys):
 
 
 def test_split_depends_on_names_only_and_files_are_repeated_exactly(tmp_path):
-  source = fill(tmp_path / 'images')
+  source = image_folders.fill(tmp_path / 'images')
   for name in ('a', 'b'):
-    assert not softmoe(
+    assert not image_folders.softmoe(
         source, f'--output={tmp_path / name}', '--validation_fraction=0.3'
     )
   texts = [(tmp_path / n / 'manifest.json').read_text() for n in 'ab']
@@ -115,10 +91,10 @@ def test_split_depends_on_names_only_and_files_are_repeated_exactly(tmp_path):
 
 def test_folders_called_like_splits_are_splits(tmp_path, capsys):
   for split in ('train', 'val'):
-    draw(tmp_path / 'images' / split / 'cat' / '0.png', 1)
-  draw(tmp_path / 'images/train/dog/0.png', 2)
+    image_folders.draw(tmp_path / 'images' / split / 'cat' / '0.png', 1)
+  image_folders.draw(tmp_path / 'images/train/dog/0.png', 2)
   output = tmp_path / 'out'
-  assert not softmoe(tmp_path / 'images', f'--output={output}')
+  assert not image_folders.softmoe(tmp_path / 'images', f'--output={output}')
   splits = json.loads((output / 'manifest.json').read_text())['splits']
   assert {s: of['examples_of_classes'] for s, of in splits.items()} == {
       'train': [1, 1],
@@ -162,9 +138,9 @@ def write_bad(source):
 
 
 def test_bad_images_are_all_named_and_nothing_is_left(tmp_path, capsys):
-  source = fill(tmp_path / 'images')
+  source = image_folders.fill(tmp_path / 'images')
   bad = write_bad(source)
-  assert softmoe(source, f'--output={tmp_path / "out"}') == 1
+  assert image_folders.softmoe(source, f'--output={tmp_path / "out"}') == 1
   lines = capsys.readouterr().err.splitlines()
   for name, reason in bad.items():
     assert any(line.startswith(f'{name}: {reason}') for line in lines)
@@ -175,19 +151,19 @@ def test_bad_images_are_all_named_and_nothing_is_left(tmp_path, capsys):
 
 
 def test_bad_images_are_left_out_if_wanted(tmp_path):
-  source, output = fill(tmp_path / 'images'), tmp_path / 'out'
+  source, output = image_folders.fill(tmp_path / 'images'), tmp_path / 'out'
   bad = write_bad(source)
-  assert softmoe(source, f'--output={output}', '--skip_bad') == 0
+  assert image_folders.softmoe(source, f'--output={output}', '--skip_bad') == 0
   with (output / 'skipped.csv').open(newline='') as file:
     got = {row['path']: row['reason'] for row in csv.DictReader(file)}
   assert set(got) == set(bad)
   assert all(got[name].startswith(reason) for name, reason in bad.items())
-  assert len(read(output, 'train')) == sum(COUNTS)
+  assert len(read(output, 'train')) == sum(image_folders.COUNTS)
 
 
 def table(tmp_path, *rows):
   for value in range(4):
-    draw(tmp_path / f'images/{value}.png', 10 * value)
+    image_folders.draw(tmp_path / f'images/{value}.png', 10 * value)
   (tmp_path / 'labels.csv').write_text('\n'.join(rows) + '\n')
   return tmp_path / 'labels.csv'
 
@@ -202,7 +178,7 @@ def test_csv_of_several_labels_trains_as_multi_hot(tmp_path):
       'boat,images/3.png,val',
   )
   output = tmp_path / 'out'
-  assert softmoe(source, f'--output={output}') == 0
+  assert image_folders.softmoe(source, f'--output={output}') == 0
   images = named.find(str(output), num_classes=99)
   assert images.num_classes == 3
   assert images.class_names == ('boat', 'sea', 'sky')
@@ -249,14 +225,14 @@ def test_numbers_in_a_csv_are_indices(tmp_path):
 )
 def test_csv_that_is_wrong_is_refused(rows, message, tmp_path, capsys):
   source = table(tmp_path, *rows)
-  assert softmoe(source, f'--output={tmp_path / "out"}') == 1
+  assert image_folders.softmoe(source, f'--output={tmp_path / "out"}') == 1
   (line,) = capsys.readouterr().err.splitlines()
   assert message in line
 
 
 def test_missing_file_of_a_csv_is_named(tmp_path, capsys):
   source = table(tmp_path, 'path,label', 'images/0.png,a', 'images/9.png,a')
-  assert softmoe(source, f'--output={tmp_path / "out"}') == 1
+  assert image_folders.softmoe(source, f'--output={tmp_path / "out"}') == 1
   assert 'images/9.png: No such file or directory' in capsys.readouterr().err
 
 
@@ -270,168 +246,14 @@ def test_missing_file_of_a_csv_is_named(tmp_path, capsys):
 )
 def test_bad_arguments_give_one_line(flags, code, message, tmp_path, capsys):
   output = tmp_path / 'out'
-  source = fill(tmp_path / 'images')
+  source = image_folders.fill(tmp_path / 'images')
   output.mkdir()
-  assert softmoe(source, f'--output={output}', *flags) == code
+  assert image_folders.softmoe(source, f'--output={output}', *flags) == code
   assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_folder_without_classes_is_refused(tmp_path, capsys):
-  draw(tmp_path / 'images' / '0.png', 1)
+  image_folders.draw(tmp_path / 'images' / '0.png', 1)
   for source in (tmp_path / 'images', tmp_path / 'none'):
-    assert softmoe(source, f'--output={tmp_path / "out"}') == 1
+    assert image_folders.softmoe(source, f'--output={tmp_path / "out"}') == 1
     assert str(source) in capsys.readouterr().err
-
-
-@pytest.fixture(name='prepared', scope='module')
-def _prepared(tmp_path_factory):
-  tmp_path = tmp_path_factory.mktemp('prepared')
-  source, output = fill(tmp_path / 'images'), tmp_path / 'out'
-  assert not softmoe(source, f'--output={output}', '--validation_fraction=0.2')
-  return output
-
-
-def experiment(prepared, **settings):
-  settings = {'DATA_DIR': str(prepared), 'NUM_CLASSES': 3, **settings}
-  return experiments.SoftMoES16.with_settings(**settings)()
-
-
-def test_experiment_takes_classes_and_counts_from_the_manifest(prepared):
-  subject = experiment(prepared)
-  subject.validate()
-  assert tuple(subject.source().class_names) == CLASSES
-  assert subject.source().num_examples('train') == 28
-  assert subject.source().num_examples('validation') == 7
-  subject.source().check(full=True)
-
-
-@pytest.mark.parametrize(
-    'settings, message',
-    [
-        (
-            dict(NUM_CLASSES=4),
-            'the data has 3 classes and NUM_CLASSES is 4; make them equal',
-        ),
-        (
-            dict(EVAL_SPLITS=('test',)),
-            "the data has no split 'test'; set TRAIN_SPLIT and EVAL_SPLITS",
-        ),
-    ],
-)
-def test_settings_that_do_not_fit_the_manifest(prepared, settings, message):
-  with pytest.raises(ValueError, match=message):
-    experiment(prepared, **settings).validate()
-
-
-def test_several_labels_need_the_sigmoid_loss(tmp_path):
-  source = table(tmp_path, 'path,label', 'images/0.png,a;b', 'images/1.png,a')
-  assert not softmoe(source, f'--output={tmp_path / "out"}')
-  settings = dict(NUM_CLASSES=2, EVAL_SPLITS=('train',))
-  experiment(tmp_path / 'out', LOSS='sigmoid', **settings).validate()
-  with pytest.raises(ValueError, match="set LOSS to 'sigmoid'"):
-    experiment(tmp_path / 'out', LOSS='softmax', **settings).validate()
-
-
-def test_changed_file_is_noticed(prepared, tmp_path):
-  for path in prepared.iterdir():
-    (tmp_path / path.name).write_bytes(path.read_bytes())
-  images = manifest.source(str(tmp_path))
-  images.check(full=True)
-  file = next(tmp_path.glob('train-*'))
-  data = bytearray(file.read_bytes())
-  data[-30] ^= 1
-  file.write_bytes(data)
-  with pytest.raises(ValueError, match='not the file of the manifest'):
-    images.check(full=True)
-  file.unlink()
-  with pytest.raises(ValueError, match='here missing.*copy it again'):
-    images.check()
-
-
-def changed(prepared, folder, change):
-  """Copies what was prepared, with another manifest, and returns its images."""
-  for path in prepared.iterdir():
-    (folder / path.name).write_bytes(path.read_bytes())
-  made = json.loads((prepared / 'manifest.json').read_text())
-  text = change(made)
-  text = text if isinstance(text, str) else json.dumps(text)
-  (folder / 'manifest.json').write_text(text)
-  return manifest.source(str(folder))
-
-
-def listed_twice(made):
-  split = made['splits']['train']
-  split['files'].append(split['files'][0])
-  split['examples'] += split['files'][0]['examples']
-  return made
-
-
-def overstated(made):
-  for count in (made['splits']['train'], made['splits']['train']['files'][0]):
-    count['examples'] += 1
-  return made
-
-
-@pytest.mark.parametrize(
-    'change, message',
-    [
-        (lambda made: '{"classes": ', 'Invalid JSON'),
-        (lambda made: [made], 'Input should be an object'),
-        (lambda made: {**made, 'splits': None}, 'splits: Input should be'),
-        (lambda made: {'classes': ['a']}, 'multi_label: Field required'),
-        (lambda made: {**made, 'classes': []}, 'classes: List should have at'),
-        (
-            lambda made: {**made, 'splits': {'train': {'examples': 1}}},
-            r'splits.train.files: Field required',
-        ),
-        (
-            lambda made: json.dumps(made).replace('"bytes": ', '"bytes": -'),
-            r'splits.train.files.0.bytes: .* greater',
-        ),
-        (
-            lambda made: json.dumps(made).replace('"train-', '"../train-'),
-            r'splits.train.files.0.name: ',
-        ),
-        (
-            lambda made: json.dumps(made).replace(
-                '"examples": 28', '"examples": 9', 1
-            ),
-            r'splits.train.examples is 9, its files have 28',
-        ),
-        (listed_twice, 'train-00000-of-00001.tfrecord is listed 2 times'),
-    ],
-)
-def test_manifest_of_another_form_is_refused(
-    prepared, tmp_path, change, message
-):
-  with pytest.raises(ValueError, match=message) as error:
-    changed(prepared, tmp_path, change)
-  assert str(error.value).startswith(str(tmp_path / 'manifest.json'))
-  assert str(error.value).endswith('softmoe data`, or remove this file')
-  assert '\n' not in str(error.value)
-
-
-def test_manifest_that_overstates_its_examples_is_noticed(
-    prepared, tmp_path, monkeypatch
-):
-  images = changed(prepared, tmp_path, overstated)
-  message = 'has 28 records, 29 by the manifest'
-  with pytest.raises(ValueError, match=message):
-    images.check()
-  monkeypatch.setattr(manifest, '_COUNTED', 10)
-  with pytest.raises(ValueError, match=message):
-    images.check(full=True)
-  # Data too large to be counted first.
-  images.check()
-  inputs = pax_fiddle.Config(
-      image_input.ImageInput,
-      source=images,
-      split_name='train',
-      is_training=False,
-      batch_size=10,
-      image_size=6,
-      ops=(lambda image, seed: image[:6, :6],),
-  ).Instantiate()
-  with pytest.raises(ValueError, match='to contain 29 elements .* only 28'):
-    for _ in range(4):
-      inputs.get_next()

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 from pax_softmoe.data.ops import image_ops
-from pax_softmoe.data.read import image_features
+from pax_softmoe.data.read import fashion_mnist_images
 from pax_softmoe.data.read import image_input
 from pax_softmoe.data.read import sources
 from paxml import checkpoints
@@ -111,7 +111,10 @@ def differ(batches, others):
 
 def test_training_batch_of_the_embedded_set():
   inputs = make(
-      sources.EmbeddedFashionMnist(), batch_size=64, image_size=28, ops=AUGMENT
+      fashion_mnist_images.EmbeddedFashionMnist(),
+      batch_size=64,
+      image_size=28,
+      ops=AUGMENT,
   )
   batch = inputs.get_next_padded()
   assert set(batch) == {'image', 'labels', 'eval_sample_weights'}
@@ -125,7 +128,7 @@ def test_training_batch_of_the_embedded_set():
 
 
 def test_evaluation_reads_the_whole_embedded_test_set():
-  source = sources.EmbeddedFashionMnist()
+  source = fashion_mnist_images.EmbeddedFashionMnist()
   batches = take_all(make(source, train=False, batch_size=300, image_size=28))
   assert len(batches) == 7
   weights = np.concatenate([b.eval_sample_weights for b in batches])
@@ -288,7 +291,7 @@ def test_training_resumes_bit_identically(numbered, tmp_path, num_batches):
 
 
 def test_embedded_set_resumes_bit_identically_in_a_later_epoch():
-  source = sources.EmbeddedFashionMnist()
+  source = fashion_mnist_images.EmbeddedFashionMnist()
   fields = dict(ops=AUGMENT, image_size=28, batch_size=1000)
   inputs = make(source, **fields)
   take(inputs, 11)
@@ -310,7 +313,7 @@ def test_full_set_saves_positions_instead_of_images(tmp_path):
   (tmp_path / 'train-labels-idx1-ubyte').write_bytes(header + bytes(2000))
   for name in ('images-idx3', 'labels-idx1'):
     (tmp_path / f't10k-{name}-ubyte').write_bytes(b'unused')
-  source = sources.FashionMnist(str(tmp_path))
+  source = fashion_mnist_images.FashionMnist(str(tmp_path))
   fields = dict(image_size=6, ops=(image_ops.InceptionCrop(6),))
   inputs = make(source, **fields)
   take(inputs, 3)
@@ -477,7 +480,7 @@ def test_array_source_names_the_example(tmp_path):
   )
   for name in ('images-idx3', 'labels-idx1'):
     (tmp_path / f't10k-{name}-ubyte').write_bytes(b'unused')
-  inputs = make(sources.FashionMnist(str(tmp_path)), image_size=7)
+  inputs = make(fashion_mnist_images.FashionMnist(str(tmp_path)), image_size=7)
   with pytest.raises(
       ValueError, match='fashion_mnist, example 0 of train: .*6'
   ):
@@ -521,7 +524,7 @@ def test_turned_and_foreign_pictures_in_ready_files_are_read(tmp_path):
 def test_config_prints_the_source_and_the_ops():
   config = pax_fiddle.Config(
       image_input.ImageInput,
-      source=sources.EmbeddedFashionMnist(),
+      source=fashion_mnist_images.EmbeddedFashionMnist(),
       split_name='train',
       batch_size=2,
       image_size=28,
@@ -572,19 +575,6 @@ def test_mixup_blends_each_image_with_the_next_one_by_a_weight_a_batch(
     assert (other.eval_sample_weights == 1).all()
   assert 0.5 <= min(weights) and max(weights) <= 1
   assert len(set(weights)) == 12
-
-
-def test_mixup_weights_are_the_larger_share_of_a_beta_distribution():
-  batch = {'image': [[1.0], [0.0]], 'labels': [[1.0], [0.0]]}
-  batches = tf.data.Dataset.from_tensors(batch).repeat(2000)
-  for concentration in (0.05, 0.5, 4.0):
-    mixed = image_features.mixup(batches, concentration, (3, 0))
-    got = [b.image[0, 0] for b in mixed.as_numpy_iterator()]
-    draws = np.random.RandomState(0).beta(concentration, concentration, 200_000)
-    want = np.maximum(draws, 1 - draws)
-    # 2,000 draws: their mean is within four deviations of it.
-    assert abs(np.mean(got) - want.mean()) < 4 * want.std() / 2000**0.5
-    assert abs(np.std(got) - want.std()) < 0.02
 
 
 def test_mixup_goes_on_exactly_where_it_was_saved(numbered):

@@ -2,40 +2,13 @@
 
 import json
 
-import numpy as np
 from pax_softmoe.data.read import named
 from pax_softmoe.tools import main
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import gcs_utils
-
-
-class TinyPhotos(tfds.core.GeneratorBasedBuilder):
-  """Ten images of one value in 'train', four in 'test', of two classes."""
-
-  VERSION = tfds.core.Version('1.0.0')
-
-  def _info(self):
-    return tfds.core.DatasetInfo(
-        builder=self,
-        features=tfds.features.FeaturesDict({
-            'image': tfds.features.Image(shape=(None, None, 3)),
-            'label': tfds.features.ClassLabel(names=['no', 'yes']),
-        }),
-    )
-
-  def _split_generators(self, dl_manager):
-    del dl_manager
-    return {'train': self._examples(10), 'test': self._examples(4)}
-
-  def _examples(self, count):
-    for i in range(count):
-      image = np.full([5, 5, 3], i, np.uint8)
-      yield i, {'image': image, 'label': i % 2}
-
-  def _generate_examples(self):
-    raise NotImplementedError
+import tiny_photos
 
 
 @pytest.fixture(name='tiny', scope='module')
@@ -43,7 +16,7 @@ def _tiny(tmp_path_factory):
   # It would look for the data set in Google's bucket.
   gcs_utils._is_gcs_disabled = True
   folder = tmp_path_factory.mktemp('tfds')
-  TinyPhotos(data_dir=str(folder)).download_and_prepare()
+  tiny_photos.TinyPhotos(data_dir=str(folder)).download_and_prepare()
   return folder
 
 
@@ -106,7 +79,7 @@ def test_missing_package_is_named(monkeypatch):
 
 
 def test_files_that_are_not_prepared_are_asked_for(tmp_path, monkeypatch):
-  builder = TinyPhotos(data_dir=str(tmp_path))
+  builder = tiny_photos.TinyPhotos(data_dir=str(tmp_path))
   monkeypatch.setattr(tfds, 'builder', lambda name: builder)
   with pytest.raises(ValueError, match='prepare them by `softmoe data`'):
     named.find('tfds:tiny_photos', num_classes=2)

@@ -4,10 +4,8 @@ import signal
 import subprocess
 import sys
 
-from pax_softmoe.tools import child
 from pax_softmoe.tools import list_command
 from pax_softmoe.tools import main
-from pax_softmoe.training import pax_log
 import pytest
 
 
@@ -42,17 +40,6 @@ def test_a_wrong_command_line_is_one_line(command, message, capsys):
   (line,) = capsys.readouterr().err.strip().splitlines()
   assert line.startswith('softmoe: ') and message in line
   assert line.endswith('--help')
-
-
-def test_what_follows_two_dashes_is_for_pax(monkeypatch, tmp_path):
-  flags = []
-  monkeypatch.setattr(
-      child, 'run_pax', lambda f, *_: flags.extend(f) or (pax_log.Progress(), 1)
-  )
-  command = ['train', 'ViTS16', f'--job_dir={tmp_path}', '--', '--mode=x', 'y']
-  assert main.main(command) == 1
-  assert flags[-2:] == ['--mode=x', 'y']
-  assert flags[0] == '--exp=pax_softmoe.experiments.ViTS16'
 
 
 @pytest.mark.parametrize(
@@ -107,64 +94,24 @@ def test_a_closed_pipe_is_no_error():
 
 
 @pytest.mark.parametrize(
-    'output, reason',
+    'arguments, message',
     [
-        (
-            """Traceback (most recent call last):
-  File "x.py", line 1, in <module>
-    raise ValueError('a')
-ValueError: SoftMoEH14: 128 experts cannot be split
-
-Fiddle context: failed to build
-""",
-            'SoftMoEH14: 128 experts cannot be split',
-        ),
-        (
-            """Traceback (most recent call last):
-  File "x.py", line 1, in <module>
-zipfile.BadZipFile: Bad CRC-32 for file 'state'
-I1126 07:28:17.885723 139 programs.py:1] later
-""",
-            "zipfile.BadZipFile: Bad CRC-32 for file 'state'",
-        ),
-        (
-            """Traceback (most recent call last):
-  File "x.py", line 1, in <module>
-KeyError: 'a'
-
-During handling of the above exception, another exception occurred:
-
-Traceback (most recent call last):
-  File "x.py", line 3, in <module>
-jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: no memory
-""",
-            (
-                'jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: no'
-                ' memory'
-            ),
-        ),
-        (
-            """FATAL Flags parsing error:
-  Unknown command line flag 'flag'
-Pass --helpshort or --helpfull to see help on flags.
-""",
-            "Unknown command line flag 'flag'",
-        ),
-        (
-            """FATAL Flags parsing error: flag --mode=x: value should be one of
-Pass --helpshort or --helpfull to see help on flags.
-""",
-            'flag --mode=x: value should be one of',
-        ),
-        (
-            """I1126 07:28:17.885723 139 programs.py:1] before
-python: cannot open shared object file
-I1126 07:28:17.885723 139 programs.py:1] after
-""",
-            'python: cannot open shared object file',
-        ),
-        ('I1126 07:28:17.885723 139 programs.py:1] before', None),
+        (['describe', 'SoftMoEX'], "there is no experiment 'SoftMoEX'"),
+        (['evaluate', '/nonexistent'], 'holds no job'),
+        (['train', 'SoftMoEX', '--job_dir=JOB'], "no experiment 'SoftMoEX'"),
+        (['train', 'X', '--set', 'A'], 'expected NAME=VALUE'),
+        (['train', 'ViTS16', '--job_dir=/proc/x'], 'cannot write to the job'),
     ],
 )
-def test_the_reason_is_found_in_the_output(output, reason):
-  assert pax_log.last_error(output.splitlines()) == reason
+def test_bad_usage_is_one_line_and_code_2(arguments, message, capsys, tmp_path):
+  arguments = [a.replace('JOB', str(tmp_path)) for a in arguments]
+  assert main.main(arguments) == 2
+  error = capsys.readouterr().err.strip()
+  assert message in error.splitlines()[-1]
+
+
+def test_unknown_setting_fails_with_the_known_ones(capsys):
+  assert main.main(['describe', 'SoftMoEH14', '--set', 'EXPERTS=4']) == 1
+  error = capsys.readouterr().err
+  assert 'there is no setting EXPERTS; the settings are' in error
+  assert 'NUM_EXPERTS' in error
