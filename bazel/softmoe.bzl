@@ -41,7 +41,7 @@ def softmoe_tests(deps, data = []):
     for path in native.glob(["test_*.py"]):
         native.py_test(
             name = path[:-len(".py")],
-            srcs = [path, "//bazel:run_pytest.py"],
+            srcs = [path, "//bazel:run_pytest.py"] + native.glob(["conftest.py"]),
             main = "//bazel:run_pytest.py",
             args = ["$(location " + path + ")"],
             python_version = "PY3",

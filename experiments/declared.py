@@ -81,7 +81,7 @@ class Transformer:
       ' without.',
   ] = True
   MOE_LAYERS: Annotated[
-      Sequence[Whole] | None,
+      Annotated[Sequence[Whole], settings.Distinct()] | None,
       Kept,
       'Blocks with experts, counted from 0; None for the second half.',
   ] = None

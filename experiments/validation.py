@@ -145,10 +145,6 @@ def _check_model(experiment: 'base.ImageClassification') -> None:
     raise ValueError(
         f'{name}: MOE_LAYERS has {beyond[0]}, but blocks are 0 to {layers - 1}'
     )
-  if len(set(moe_layers)) < len(moe_layers):
-    raise ValueError(
-        f'{name}: MOE_LAYERS has a block twice; name each block once'
-    )
   experts = experiment.num_experts()
   selected = getattr(experiment, 'NUM_SELECTED_EXPERTS', 1)
   if selected > experts:

@@ -66,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       type=arguments_of.list_of(str),
       help="float32, bfloat16 or both (default: the experiment's own)",
   )
+  _add_budget(parser)
+  _add_results(parser)
+  jobs.add_setting_argument(parser)
+  parser.add_argument('--json', action='store_true', help='print JSON')
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--finalists',
       type=arguments_of.natural,
@@ -88,6 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       type=arguments_of.local_path,
       help='default: ~/.cache/pax_softmoe/tune',
   )
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
       '--output',
       type=arguments_of.path,
@@ -119,8 +129,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       metavar='JSON',
       help='show what changed between two results',
   )
-  jobs.add_setting_argument(parser)
-  parser.add_argument('--json', action='store_true', help='print JSON')
 
 
 def run(arguments: argparse.Namespace) -> int:

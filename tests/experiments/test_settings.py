@@ -63,9 +63,15 @@ def _files(monkeypatch):
         ('DCN_MESH_SHAPE', '4', "'4' (str)", MESH),
         (
             'MOE_LAYERS',
+            (1, 1),
+            '(1, 1) (tuple)',
+            'a list of whole numbers of 0 or more, each once, or None',
+        ),
+        (
+            'MOE_LAYERS',
             3,
             '3 (int)',
-            'a list of whole numbers of 0 or more, or None',
+            'a list of whole numbers of 0 or more, each once, or None',
         ),
         ('SLICE', 1, '1 (int)', 'a text, or None'),
         (
@@ -242,7 +248,6 @@ def test_a_class_with_a_slice_that_is_no_text():
 @pytest.mark.parametrize(
     'of, changes, message',
     [
-        (Demo, dict(MOE_LAYERS=(1, 1)), 'MOE_LAYERS has a block twice'),
         (
             Demo,
             dict(SHARDING_OVERRIDES={'x': None}),
