@@ -5,6 +5,8 @@ PYTHON ?= $(shell .ci/find_python 3.11 3.12)
 # For the tests on other versions; give the path of one that is not found.
 PYTHON310 ?= $(shell .ci/find_python 3.10)
 PYTHON312 ?= $(shell .ci/find_python 3.12)
+# For the newest jax.
+PYTHON_NEW ?= $(shell .ci/find_python 3.13 3.12 3.11)
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 JOB_DIR ?= runs/SoftMoEFashionMnist
@@ -16,11 +18,12 @@ PINS_CORE := tests/test_routing.py tests/layers/test_soft_moe.py \
 # A start compiles thousands of modules of the libraries if it may not keep them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: env env-dev env-pins train test test-slow test-pins test-pins-core \
-	test-312 bazel-test golden lint format docs clean
+.PHONY: env env-dev env-new env-pins train test test-slow test-new \
+	test-new-core test-pins test-pins-core test-312 bazel-test golden lint format docs clean
 
 env: $(VENV)/.installed
 env-dev: $(VENV)/.installed-dev
+env-new: .venv-new/.installed
 env-pins: .venv-pins/.installed
 
 # $(call make-env,FOLDER,PYTHON,VERSION,VARIABLE,LOCK)
@@ -49,6 +52,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock requirements-tp
 	$(call make-env,.venv-pins,$(PYTHON310),3.10,PYTHON310,requirements-pins.lock)
 	touch $@
 
+.venv-new/.installed: requirements-new.lock requirements-dev.lock \
+		requirements-tpu-new.lock setup.cfg
+	$(call make-env,.venv-new,$(PYTHON_NEW),3.11,PYTHON_NEW,requirements-new.lock)
+	.venv-new/bin/uv pip install --quiet --python .venv-new/bin/python \
+	  --no-deps --require-hashes -r requirements-dev.lock
+	.venv-new/bin/uv pip install --quiet --python .venv-new/bin/python \
+	  --no-deps --require-hashes --target .venv-new/libtpu \
+	  -r requirements-tpu-new.lock
+	touch $@
+
 .venv-312/.installed: requirements.lock requirements-dev.lock setup.cfg
 	$(call make-env,.venv-312,$(PYTHON312),3.12,PYTHON312,requirements.lock)
 	.venv-312/bin/uv pip install --quiet --python .venv-312/bin/python \
@@ -63,6 +76,13 @@ test: env-dev
 
 test-slow: env-dev
 	$(BIN)/python -m pytest -q -m "slow and not tpu"
+
+# On jax 0.10.2: what CI runs of it, and everything.
+test-new-core: env-new
+	.venv-new/bin/python -m pytest -q $(NEW_CORE)
+
+test-new: env-new
+	.venv-new/bin/python -m pytest -q
 
 # On Pax' own pins: Python 3.10 and jax 0.4.26.
 test-pins: env-pins
@@ -105,4 +125,4 @@ docs: .venv-docs/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-docs .venv-pins .venv-312 build dist *.egg-info
+	rm -rf $(VENV) .venv-docs .venv-new .venv-pins .venv-312 build dist *.egg-info

@@ -35,7 +35,6 @@ from praxis import schedules
 
 LayerTpl = pax_fiddle.Config[base_layer.BaseLayer]
 
-compat.restore_numpy_names()
 ending.install()
 
 

@@ -1,18 +1,140 @@
-"""What differs between Pax' own pins and newer versions of what it uses."""
+"""All that differs between the versions of libraries that are supported.
 
+Three stacks: Pax' own pins (jax 0.4.26), `requirements.lock` (jax 0.5.3) and
+`requirements-new.lock` (jax 0.10.2). What a version has is left as it is.
+"""
+
+from collections.abc import Callable
 from collections.abc import Sequence
+import contextlib
+import dataclasses
 import functools
+import importlib
 import importlib.metadata
 from typing import Any
+import warnings
 
 import ml_dtypes
 import numpy as np
 
 
-def restore_numpy_names() -> None:
-  """Gives NumPy 2 back a name that paxml's evaluation loop reads."""
-  if not hasattr(np, 'unicode_'):
-    np.unicode_ = np.str_  # pyright: ignore[reportAttributeAccessIssue]
+@dataclasses.dataclass(frozen=True)
+class Name:
+  """A name that Pax 1.4.0 reads and newer libraries have no more.
+
+  Attributes:
+    module: that had it.
+    name: in there.
+    gone: since which version of the library.
+    used: where Pax reads it.
+    make: returns what to put in its place.
+  """
+
+  module: str
+  name: str
+  gone: str
+  used: str
+  make: Callable[[], Any]
+
+
+def _attribute(module: str, name: str) -> Callable[[], Any]:
+  return lambda: getattr(importlib.import_module(module), name)
+
+
+def _never(what: str) -> Callable[[], Any]:
+  """Returns what makes a class for isinstance, of which there is no instance."""
+
+  def refuse(*unused: Any, **unused_too: Any) -> None:
+    raise NotImplementedError(
+        f'this jax has no {what}; use an older one, or what Pax does without'
+    )
+
+  return lambda: type(what, (), {'__init__': refuse, 'default': refuse})
+
+
+NAMES = (
+    Name(
+        'jax',
+        'tree_map',
+        'jax 0.6.0',
+        'all over paxml and praxis',
+        _attribute('jax.tree_util', 'tree_map'),
+    ),
+    Name(
+        'jax',
+        'tree_flatten',
+        'jax 0.6.0',
+        'praxis/py_utils.py, paxml/sgf.py',
+        _attribute('jax.tree_util', 'tree_flatten'),
+    ),
+    Name(
+        'jax',
+        'tree_unflatten',
+        'jax 0.6.0',
+        'paxml/sgf.py',
+        _attribute('jax.tree_util', 'tree_unflatten'),
+    ),
+    # Since, copies of arrays of several processes are always allowed.
+    Name(
+        'jax',
+        'spmd_mode',
+        'jax 0.6.2',
+        'paxml/tasks_lib.py',
+        lambda: lambda mode: contextlib.nullcontext(),
+    ),
+    Name(
+        'jax.sharding',
+        'GSPMDSharding',
+        'jax 0.7.2',
+        "praxis/base_input.py, for an order of devices of one's own",
+        _attribute('jax._src.sharding_impls', 'GSPMDSharding'),
+    ),
+    Name(
+        'jax.lib',
+        'xla_client',
+        'jax 0.9.0',
+        'praxis/base_input.py, as it is imported',
+        lambda: importlib.import_module('jaxlib.xla_client'),
+    ),
+    Name(
+        'jax.sharding',
+        'PmapSharding',
+        'jax 0.10.0',
+        'praxis/py_utils.py, for pmap',
+        _never('PmapSharding'),
+    ),
+    Name(
+        'jax.experimental.pjit',
+        'AUTO',
+        'jax 0.10.2',
+        'paxml/partitioning.py, in isinstance',
+        _never('AUTO'),
+    ),
+    Name(
+        'numpy',
+        'unicode_',
+        'NumPy 2.0',
+        "paxml's evaluation loop",
+        lambda: np.str_,
+    ),
+)
+
+
+def restore() -> list[str]:
+  """Puts back those of `NAMES` that the installed libraries have not.
+
+  Returns:
+    Which those are, as 'jax.tree_map'.
+  """
+  found = []
+  for name in NAMES:
+    module = importlib.import_module(name.module)
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')  # They are deprecated before they go.
+      if not hasattr(module, name.name):
+        setattr(module, name.name, name.make())
+        found.append(f'{name.module}.{name.name}')
+  return found
 
 
 def is_prepared(builder: Any) -> bool:

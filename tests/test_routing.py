@@ -6,6 +6,7 @@ from jax import numpy as jnp
 import numpy as np
 from pax_softmoe import routing
 import pytest
+import versions
 
 # One sequence of four tokens, three dims, two experts of one slot.
 TOKENS = np.array(
@@ -53,7 +54,7 @@ def assert_equals_golden(name, tolerance):
 
 
 def test_equals_official_code_in_float64():
-  with jax.experimental.enable_x64():
+  with versions.enable_x64():
     assert_equals_golden('soft_2x16x8_n4p4_h16_f64_norm', 1e-12)
 
 

@@ -1,15 +1,17 @@
 """Which devices a collective instruction connects."""
 
 from collections.abc import Iterable
+import math
 from typing import Any
 
+from google.protobuf import unknown_fields
 import numpy as np
 from pax_softmoe.hlo import module
 
 Groups = tuple[tuple[int, ...], ...]
 
 _FORMS = ('collective_device_list', 'iota_collective_device_list')
-_UNREAD = 'mesh_axes_replica_group_list'
+_OF_MESH = 'mesh_axes_replica_group_list'
 
 
 def of(instruction: module.Instruction) -> Groups:
@@ -36,12 +38,56 @@ def of(instruction: module.Instruction) -> Groups:
     iota = getattr(form, 'iota_replica_group_list', form)
     if getattr(iota, 'num_replica_groups', 0):
       return _counted(iota)
-  if any(field.name == _UNREAD for field, _ in proto.ListFields()):
-    raise ValueError(
-        f'{instruction.name} names its groups of devices by axes of a mesh,'
-        ' which this package does not read; use the pinned jaxlib'
-    )
+  of_mesh = getattr(proto, _OF_MESH, None)
+  if of_mesh is not None and of_mesh.axes:
+    return _along(of_mesh)
+  _check_known(instruction)
   return (tuple(range(instruction.computation.module.num_devices)),)
+
+
+def _check_known(instruction: module.Instruction) -> None:
+  """Raises ValueError if groups are given in a way that is not read here."""
+  proto = instruction.proto
+  given = {field.name: value for field, value in proto.ListFields()}
+  # Of what this TensorFlow has no name for, a newer XLA may have written them.
+  messages = [proto, *(given[name] for name in _FORMS if name in given)]
+  unread = sum(len(unknown_fields.UnknownFieldSet(m)) for m in messages)
+  if unread or _OF_MESH in given:
+    raise ValueError(
+        f'{instruction.name} has its groups of devices in a form that this'
+        ' package does not read; use a jaxlib of one of its locks'
+    )
+
+
+def _along(of_mesh: Any) -> Groups:
+  """Returns the devices of a mesh that differ along some axes alone.
+
+  An axis may be split: of 8 devices, the part (2)2 are 2 of 2 x 2 x 2.
+  """
+  sizes = [axis.size for axis in of_mesh.mesh.axes]
+  ids = list(of_mesh.mesh.device_ids) or range(math.prod(sizes))
+  parts = []  # (axis, where a part begins, where it ends), by strides.
+  for axis in of_mesh.axes:
+    i = axis.mesh_axis_index
+    before, size = 1, sizes[i]
+    if axis.HasField('sub_axis_info'):
+      before, size = axis.sub_axis_info.pre_size, axis.sub_axis_info.size
+    parts.append((i, before, before * size))
+  factors = []  # (axis, where it begins, how many)
+  for i, size in enumerate(sizes):
+    cuts = sorted({1, size, *(n for j, *ends in parts if j == i for n in ends)})
+    factors += [(i, a, b // a) for a, b in zip(cuts, cuts[1:])]
+  chosen = [
+      k
+      for i, first, last in parts
+      for k, (j, start, _) in enumerate(factors)
+      if i == j and first <= start < last
+  ]
+  others = [k for k in range(len(factors)) if k not in chosen]
+  numbers = np.array(ids).reshape([n for *_, n in factors])
+  numbers = numbers.transpose(others + chosen)
+  width = math.prod(factors[k][2] for k in chosen)
+  return tuple(tuple(row) for row in numbers.reshape(-1, width).tolist())
 
 
 def _listed(groups: Iterable[Any]) -> Groups:

@@ -108,9 +108,11 @@ class Instruction:
   def source(self) -> str:
     """The source line as 'path/file.py:36', or ''."""
     metadata = self.proto.metadata
-    if not metadata.source_file:
-      return ''
-    return f'{metadata.source_file}:{metadata.source_line}'
+    if metadata.source_file:
+      return f'{metadata.source_file}:{metadata.source_line}'
+    # Newer versions of XLA number places, in tables of the whole program.
+    frame = getattr(metadata, 'stack_frame_id', 0)
+    return self.computation.module.source_of(frame) if frame else ''
 
   @property
   def integer(self) -> int | None:
@@ -216,6 +218,14 @@ class Module:
   def instructions(self) -> list[Instruction]:
     """All of all computations."""
     return [i for c in self.computations for i in c.instructions]
+
+  def source_of(self, frame: int) -> str:
+    """Returns the source line of a frame in the program's tables, from 1."""
+    tables = self.proto.stack_frame_index
+    place = tables.stack_frames[frame - 1].file_location_id
+    location = tables.file_locations[place - 1]
+    file = tables.file_names[location.file_name_id - 1]
+    return f'{file}:{location.line}'
 
   @functools.cached_property
   def callers(self) -> dict[Computation, list[Instruction]]:

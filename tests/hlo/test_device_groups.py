@@ -53,15 +53,65 @@ def test_pairs_of_a_permutation(compiled):
   assert device_groups.of(permute)[:4] == ((0, 1), (1, 2), (2, 3), (3, 0))
 
 
+def of_mesh(sizes, axes, device_ids=()):
+  """Returns a collective along parts of axes of a mesh.
+
+  Args:
+    sizes: of the axes of the mesh.
+    axes: (axis,) or (axis, devices before the part, its size), the major first.
+    device_ids: of the mesh; () for 0, 1, 2, …
+  """
+  instruction = all_to_all('{{0,1}}')
+  proto = instruction.proto
+  proto.ClearField('collective_device_list')
+  proto.ClearField('replica_groups')
+  groups = proto.mesh_axes_replica_group_list
+  for i, size in enumerate(sizes):
+    groups.mesh.axes.add(name=f'axis{i}', size=size)
+  groups.mesh.device_ids.extend(device_ids)
+  for i, *part in axes:
+    axis = groups.axes.add(mesh_axis_index=i)
+    if part:
+      axis.sub_axis_info.pre_size, axis.sub_axis_info.size = part
+  return instruction
+
+
 @pytest.mark.skipif(
     jax.__version_info__ < (0, 5), reason='TensorFlow 2.9 knows no such form'
 )
-def test_unknown_form_is_refused():
-  instruction = all_to_all('{{0,1}}')
-  instruction.proto.collective_device_list.Clear()
-  instruction.proto.ClearField('replica_groups')
-  instruction.proto.mesh_axes_replica_group_list.SetInParent()
+@pytest.mark.parametrize(
+    'sizes, axes, device_ids, want',
+    [
+        ([2, 4], [(1,)], (), ((0, 1, 2, 3), (4, 5, 6, 7))),
+        ([2, 4], [(0,)], (), ((0, 4), (1, 5), (2, 6), (3, 7))),
+        ([2, 4], [(0,), (1,)], (), (tuple(range(8)),)),
+        # The first axis is the major one, whatever its place in the mesh.
+        ([2, 2], [(1,), (0,)], (), ((0, 2, 1, 3),)),
+        ([2, 2], [(1,)], (0, 2, 1, 3), ((0, 2), (1, 3))),
+        # Eight devices as 2 x 2 x 2: the middle, the last, and both.
+        ([8], [(0, 2, 2)], (), ((0, 2), (1, 3), (4, 6), (5, 7))),
+        ([8], [(0, 4, 2)], (), ((0, 1), (2, 3), (4, 5), (6, 7))),
+        ([8], [(0, 1, 2), (0, 4, 2)], (), ((0, 1, 4, 5), (2, 3, 6, 7))),
+        ([2, 4], [(0,), (1, 2, 2)], (), ((0, 1, 4, 5), (2, 3, 6, 7))),
+    ],
+)
+def test_groups_along_axes_of_a_mesh(sizes, axes, device_ids, want):
+  assert device_groups.of(of_mesh(sizes, axes, device_ids)) == want
+
+
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 5), reason='TensorFlow 2.9 knows no such form'
+)
+def test_a_form_that_says_nothing_is_refused():
   with pytest.raises(
-      ValueError, match='^a names its groups of devices by axes'
+      ValueError, match='^a has its groups of devices in a form'
   ):
+    device_groups.of(of_mesh([2, 4], []))
+
+
+def test_what_a_newer_compiler_wrote_is_refused():
+  instruction = all_to_all('{}')
+  # Field 1000 of HloInstructionProto, which there is not: five bytes of text.
+  instruction.proto.MergeFromString(b'\xc2\x3e\x05later')
+  with pytest.raises(ValueError, match='use a jaxlib of one of its locks'):
     device_groups.of(instruction)

@@ -8,6 +8,7 @@ from pax_softmoe import layers
 from pax_softmoe.layers import attention
 from praxis import pax_fiddle
 import pytest
+import versions
 
 B, N, D, H, E = 2, 8, 4, 6, 4
 
@@ -292,7 +293,7 @@ def test_the_result_has_the_dtype_of_the_inputs(cls, fprop_dtype):
   """Whatever it is computed in: of what that can resolve."""
   draws = np.random.default_rng(0).normal(size=[B, N, D])
   bits = {'bfloat16': 8, 'float16': 11, 'float32': 24, 'float64': 53}
-  with jax.experimental.enable_x64():
+  with versions.enable_x64():
     exact = make(cls, fprop_dtype=jnp.float64)
     variables = layer_testing.init(exact, jnp.asarray(draws))
     layer = make(cls, fprop_dtype=jnp.dtype(fprop_dtype))

@@ -13,13 +13,14 @@ from pax_softmoe.layers import feed_forward
 import plain_layers
 from praxis import pax_fiddle
 import pytest
+import versions
 
 D, H = 6, 10
 
 
 @pytest.fixture(autouse=True)
 def _float64():
-  with jax.experimental.enable_x64():
+  with versions.enable_x64():
     yield
 
 
