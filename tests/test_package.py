@@ -118,6 +118,8 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(folder, wheel):
       if path.is_file() and path.name != 'BUILD'
   }
   assert 'pax_softmoe/experiments/tuned/SoftMoEH14.json' in files
+  # What Python reads as it starts.
+  files['pax_softmoe.pth'] = (source / 'pax_softmoe.pth').read_bytes()
   packed = contents(wheel)
   assert sorted(packed) == sorted(files)
   assert packed == files
