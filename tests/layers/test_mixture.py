@@ -33,7 +33,7 @@ def test_padded_tokens_reach_no_router_and_their_rows_are_zero():
   junk = x.at[0, 2].set(jnp.nan)
   got = layer_testing.apply(layer, variables, junk, paddings)
   want = layer_testing.apply(layer, variables, x[:1, :2])
-  np.testing.assert_allclose(got[0, :2], want[0], rtol=1e-6)
+  np.testing.assert_allclose(got[0, :2], want[0], rtol=1e-5)
   assert not got[0, 2].any()
   assert got[1].any(axis=-1).all()
 

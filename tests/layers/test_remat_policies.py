@@ -1,7 +1,6 @@
 """What the backward pass keeps and what it computes again."""
 
 import jax
-from jax import ad_checkpoint
 from jax import numpy as jnp
 import layer_testing
 import numpy as np
@@ -91,7 +90,7 @@ def test_attention_is_not_computed_again_where_its_sums_are_kept():
       (['attention_context'], 9),
   ):
     policy = jax.checkpoint_policies.save_only_these_names(*names)
-    attend = ad_checkpoint.checkpoint(attention.attend, policy=policy)
+    attend = jax.checkpoint(attention.attend, policy=policy)
     gradient = jax.grad(lambda *x: attend(*x).sum(), (0, 1, 2))
     assert (
         len(matrix_products(jax.make_jaxpr(gradient)(q, q, q).jaxpr)) == count
