@@ -6,10 +6,13 @@ PYTHON ?= $(shell .ci/find_python 3.11 3.12)
 PYTHON310 ?= $(shell .ci/find_python 3.10)
 PYTHON312 ?= $(shell .ci/find_python 3.12)
 # For the newest jax.
-PYTHON_NEW ?= $(shell .ci/find_python 3.13 3.12 3.11)
+PYTHON_NEW ?= $(shell .ci/find_python 3.11 3.12)
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 JOB_DIR ?= runs/SoftMoEFashionMnist
+# What make test-new-core runs.
+NEW_CORE := tests/test_routing.py tests/layers/test_soft_moe.py tests/hlo \
+	tests/test_compat.py tests/test_startup.py
 # What make test-pins runs; the TPU compiler is none of Pax' own pins.
 PINS_TESTS ?= -m "not tpu and not slow and not libtpu"
 PINS_CORE := tests/test_routing.py tests/layers/test_soft_moe.py \
