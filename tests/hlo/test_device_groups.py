@@ -100,6 +100,46 @@ def test_groups_along_axes_of_a_mesh(sizes, axes, device_ids, want):
 
 
 @pytest.mark.skipif(
+    jax.__version_info__ < (0, 10), reason='jaxlib before 0.10 has no such form'
+)
+@pytest.mark.parametrize(
+    'text, want',
+    [
+        ("mesh['a'=2,'b'=4] {'b'}", ((0, 1, 2, 3), (4, 5, 6, 7))),
+        (
+            "mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}",
+            ((0, 1, 2, 3), (4, 5, 6, 7)),
+        ),
+        (
+            "mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}",
+            ((0, 4), (1, 5), (2, 6), (3, 7)),
+        ),
+        # Devices 0 2 1 3 4 6 5 7 in a row; the middle axis of 2 x 2 x 2.
+        (
+            "mesh['a'=8], device_ids=([2,2,2]T(0,2,1)) {'a':(2)2}",
+            ((0, 1), (2, 3), (4, 5), (6, 7)),
+        ),
+    ],
+)
+def test_groups_along_axes_of_a_mesh_as_xla_writes_them(text, want):
+  assert device_groups.of(all_to_all(text)) == want
+
+
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 5), reason='TensorFlow 2.9 knows no such form'
+)
+def test_a_field_of_the_mesh_that_is_not_known_is_refused():
+  instruction = of_mesh([2, 4], [(1,)])
+  # Field 9 of MeshProto, which there is not: one byte of text.
+  mesh = instruction.proto.mesh_axes_replica_group_list.mesh
+  mesh.MergeFromString(b'\x4a\x01x')
+  with pytest.raises(
+      ValueError, match='^a has its groups of devices in a form'
+  ):
+    device_groups.of(instruction)
+
+
+@pytest.mark.skipif(
     jax.__version_info__ < (0, 5), reason='TensorFlow 2.9 knows no such form'
 )
 def test_a_form_that_says_nothing_is_refused():
