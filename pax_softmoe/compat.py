@@ -5,6 +5,7 @@ Three stacks: Pax' own pins (jax 0.4.26), `requirements.lock` (jax 0.5.3) and
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -12,6 +13,7 @@ import functools
 import importlib
 import importlib.metadata
 from typing import Any
+from unittest import mock
 import warnings
 
 import ml_dtypes
@@ -162,6 +164,42 @@ def saved_model_options(platforms: Sequence[str]) -> dict[str, Any]:
   if version('tensorflow') < (2, 15):
     return {'native_serialization': False}
   return {'native_serialization_platforms': platforms}
+
+
+@contextlib.contextmanager
+def top_k_for_tensorflow() -> Iterator[None]:
+  """Lets `jax.lax.top_k` be exported in a form that TensorFlow reads.
+
+  jax 0.10.2 exports it as a composite operation. TensorFlow 2.21 cannot read
+  that, and within it shapes stay unknown where a batch is of any size. Here it
+  is a sort, with the same result, slower.
+  """
+  import jax  # Most that this module serves needs no arrays.
+
+  def top_k(operand: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    places = jax.lax.broadcasted_iota(np.int32, operand.shape, operand.ndim - 1)
+    # Stable: of equal values, the earlier is taken.
+    descending, places = jax.lax.sort([-operand, places], num_keys=1)
+    return -descending[..., :k], places[..., :k]
+
+  if not _exports_composites():
+    yield
+    return
+  with mock.patch.object(jax.lax, 'top_k', top_k):
+    yield
+
+
+@functools.cache
+def _exports_composites() -> bool:
+  import jax
+
+  try:
+    export = importlib.import_module('jax.export')
+  except ModuleNotFoundError:  # jax 0.4.26, whose TensorFlow gets no StableHLO.
+    return False
+  shape = jax.ShapeDtypeStruct((2,), np.float32)
+  exported = export.export(jax.jit(lambda x: jax.lax.top_k(x, 1)))(shape)
+  return 'composite' in exported.mlir_module()
 
 
 def dtype(given: Any) -> Any:

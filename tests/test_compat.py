@@ -6,6 +6,7 @@ import re
 import sys
 import types
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -35,6 +36,17 @@ def test_bfloat16_by_name_is_that_of_jax():
   assert compat.dtype('float32') == np.float32
   assert compat.dtype(jnp.float16) is jnp.float16
   assert compat.dtype(None) is None
+
+
+def test_top_k_for_tensorflow_takes_the_earlier_of_equal_values(monkeypatch):
+  monkeypatch.setattr(compat, '_exports_composites', lambda: True)
+  known = jax.lax.top_k
+  with compat.top_k_for_tensorflow():
+    assert jax.lax.top_k is not known
+    values, places = jax.lax.top_k(jnp.array([[1.0, 3, 2, 3], [0, 0, 0, 0]]), 3)
+  assert values.tolist() == [[3, 3, 2], [0, 0, 0]]
+  assert places.tolist() == [[1, 3, 2], [0, 1, 2]]
+  assert jax.lax.top_k is known
 
 
 def test_every_name_is_there_once_pax_is_imported():

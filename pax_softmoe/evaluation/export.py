@@ -143,7 +143,9 @@ def write_saved_model(
     names = pathlib.Path(temporary) / 'class_names.json'
     names.write_text(json.dumps(list(source.class_names if source else ())))
     module.class_names = tf.saved_model.Asset(str(names))
-    tf.saved_model.save(module, str(folder), {'serving_default': module.serve})
+    with compat.top_k_for_tensorflow():
+      signatures = {'serving_default': module.serve}
+      tf.saved_model.save(module, str(folder), signatures)
 
 
 def _require_finite(arrays: Mapping[str, Any]) -> None:

@@ -54,9 +54,10 @@ def test_safetensors_has_every_weight_by_block(exported, tiny_job):
   assert len({name.split('.')[1] for name in got}) == 7
 
 
-def test_images_that_compete_are_exported_by_group(tmp_path):
+@pytest.mark.parametrize('router', ['TokensChoice', 'ExpertsChoice'])
+def test_images_that_compete_are_exported_by_group(router, tmp_path):
   settings = {**checkpoint_files.TINY, 'NUM_EXPERTS': 4, 'GROUP_SIZE': 2}
-  name = 'ExpertsChoiceFashionMnist'
+  name = f'{router}FashionMnist'
   of = checkpoint_files.experiment(name, **settings)
   checkpoint_files.save_job(tmp_path / 'job', of)
   jobs.record(tmp_path / 'job', name, settings)
