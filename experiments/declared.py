@@ -143,7 +143,7 @@ class Layout:
   ] = {}
   SLICE: Annotated[
       str | None,
-      "A slice of TPU v4 as 'v4-128', or several as '2xv4-128', to take what"
+      "A TPU slice as 'v4-128', or several as '2xv4-128', to take what"
       ' `softmoe tune` stored for it: mesh, sharding, remat, batch sizes, dtype'
       ' of the first moment. What is set along with SLICE, or in a subclass,'
       ' stays.',

@@ -13,7 +13,7 @@ import numpy as np
 from pax_softmoe.evaluation import inference
 from pax_softmoe.hlo import module
 from pax_softmoe.tools import jobs
-from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 import pytest
 
 
@@ -37,12 +37,12 @@ def compiled(tmp_path_factory):
 def eight_tpus():
   """Returns the chips of a v4-16, to compile for."""
   try:
-    hardware.libtpu_path()
+    libtpu.path()
   except RuntimeError as e:
     pytest.skip(str(e))
   if jax.__version_info__ < (0, 5):
     pytest.skip(f'libtpu works with jax 0.5.3, this is {jax.__version__}')
-  return hardware.topology_devices('v4-16')
+  return libtpu.topology_devices('v4-16')
 
 
 @pytest.fixture(scope='session')

@@ -43,8 +43,8 @@ class FakeModel:
 
   forward_flops = 275e9
 
-  def dcn_seconds(self, slices, chips):
-    return 0.001 * slices * chips
+  def dcn_seconds(self, slices, tpu_slice):
+    return 0.001 * slices * tpu_slice.devices
 
   def estimate(self, slice_name, point):
     del slice_name
@@ -52,7 +52,7 @@ class FakeModel:
         'weights': 8.0,
         'kept': point.images_per_chip / 2 + 8 * (point.remat == 'none'),
     }
-    return arithmetic.Estimate(gib, [], 100.0, 10.0)
+    return arithmetic.Estimate(gib, [], 100.0, 10.0, 30.75)
 
 
 def results(slices='v4-8'):
@@ -94,5 +94,5 @@ def trial(mesh=(1, 1, 4, 1), remat='full', images=16, gib=10.0, ms=100.0):
   """Returns a point of which arithmetic says that."""
   return trials_lib.Trial(
       space.Point(mesh, 'expert_parallel', remat, images),
-      arithmetic.Estimate({'weights': gib}, [], ms, 0.0),
+      arithmetic.Estimate({'weights': gib}, [], ms, 0.0, 30.75),
   )

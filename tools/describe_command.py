@@ -125,9 +125,10 @@ def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
   """Prints what is stored for a slice."""
   from pax_softmoe.tpu import hardware
 
+  chip = hardware.parse_slices(slices)[1].chip
   print(
-      f'  Tuned for {slices}: estimates of the compiler for TPU v4 and of'
-      ' arithmetic, not measured'
+      f'  Tuned for {slices}: estimates of the compiler for TPU {chip.name} and'
+      ' of arithmetic, not measured'
   )
   estimate = tuned['estimate']
   gigabytes = ', '.join(
@@ -136,7 +137,7 @@ def _print_stored(slices: str, tuned: Mapping[str, Any]) -> None:
   )
   versions = ', '.join(f'{k} {v}' for k, v in tuned['versions'].items())
   for name, value in (
-      ('memory', f'{estimate["hbm_gib"]:.2f} of {hardware.USABLE_HBM_GIB} GiB'),
+      ('memory', f'{estimate["hbm_gib"]:.2f} of {chip.usable_hbm_gib} GiB'),
       ('exchanged, GB a chip', gigabytes or 'nothing'),
       ('compute', f'{estimate["compute_ms"]:.0f} ms'),
       ('communication', f'{estimate["communication_ms"]:.0f} ms'),

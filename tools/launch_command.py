@@ -1,4 +1,4 @@
-"""Writes what it takes to train an experiment on TPU v4 slices of Google Cloud.
+"""Writes what it takes to train an experiment on TPU slices of Google Cloud.
 
   softmoe launch SoftMoEH14 --slice=v4-512 --zone=us-central2-b \
       --data=gs://bucket/images --spot
@@ -106,7 +106,7 @@ def _write(
       name=job_name,
       flags=[jobs.experiment_flag(name, settings), *_LONG_JOB],
       job_dir=job_dir,
-      accelerator=tpu_slice.name,
+      tpu_slice=tpu_slice,
       slices=slices,
       zone=arguments.zone,
       project=arguments.project,

@@ -1,4 +1,4 @@
-"""Finds the mesh, sharding and remat policy for a TPU v4 slice, without a TPU.
+"""Finds the mesh, sharding and remat policy for a TPU slice, without a TPU.
 
   softmoe tune SoftMoEH14 --slice=v4-128 --write
   softmoe tune SoftMoEH14 --slice=2xv4-128
@@ -29,7 +29,11 @@ from pax_softmoe.tools import tune_output
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('experiment', nargs='?', help='name, see `softmoe list`')
   parser.add_argument(
-      '--slice', help='v4-8, v4-16, … v4-1024; 2xv4-128 for two of v4-128'
+      '--slice',
+      help=(
+          'v4-8 … v4-1024, v5e-4 … v5e-256, v5p-8 … v5p-1024, v6e-4 … v6e-256,'
+          ' tpu7x-8 … tpu7x-1024; 2xv4-128 for two of v4-128'
+      ),
   )
   parser.add_argument(
       '--meshes',
@@ -213,7 +217,7 @@ def _sweep(
   slices, tpu_slice = hardware.parse_slices(arguments.slice)
   images = arguments.images_per_chip or space.DEFAULT_IMAGES_PER_CHIP
   if arguments.global_batch:
-    chips = slices * tpu_slice.chips
+    chips = slices * tpu_slice.devices
     if arguments.global_batch % chips:
       raise main.UsageError(
           f'--global_batch: {arguments.global_batch} images cannot be split'
@@ -296,14 +300,16 @@ def _explain(arguments: argparse.Namespace, last: pathlib.Path) -> int:
         f'there is no sweep of {arguments.experiment} on {arguments.slice} yet;'
         ' run the same without --explain first'
     )
-  points = _read(last).points
+  result = _read(last)
+  points = result.points
   if not 1 <= arguments.explain <= len(points):
     raise main.UsageError(f'--explain: points are 1 to {len(points)}')
   point = points[arguments.explain - 1]
   if arguments.json:
     json_output.show(dataclasses.asdict(point))
     return 0
-  tune_output.print_table([table.columns(point)])
+  usable_gib = result.constants['usable_hbm_gib']
+  tune_output.print_table([table.columns(point, usable_gib)])
   print(table.explain(point))
   return 0
 

@@ -14,13 +14,14 @@ def print_result(result: Any) -> None:
 
   points = result.points
   shown = [p for p in points if p.status != 'not compiled'] or points[:10]
+  usable_gib = result.constants['usable_hbm_gib']
   rows = [
-      {'#': str(i + 1), **table.columns(p)}
+      {'#': str(i + 1), **table.columns(p, usable_gib)}
       for i, p in enumerate(points)
       if p in shown
   ]
   print(
-      f'{result.experiment} on {result.slice}, {result.chips} chips:'
+      f'{result.experiment} on {result.slice}, {result.chips} devices:'
       ' estimates, best first'
   )
   print_table(rows)

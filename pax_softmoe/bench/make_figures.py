@@ -140,15 +140,20 @@ def _first_weights(intermediates: Any, name: str) -> np.ndarray:
 
 def slices_figure() -> None:
   """Draws the estimates of the stored settings, per image and chip."""
-  found = stored.entries('SoftMoEH14')
-  names = sorted(found, key=lambda name: hardware.find_slice(name).chips)
+  found = {
+      name: entry
+      for name, entry in stored.entries('SoftMoEH14').items()
+      if name.startswith('v4-')
+  }
+  names = sorted(found, key=lambda name: hardware.find_slice(name).devices)
   estimates = [found[name]['estimate'] for name in names]
   labels = [
       f'{name}\n{e["images_per_chip"]} a chip'
       for name, e in zip(names, estimates)
   ]
   size = counts.describe(experiments.SoftMoEH14())
-  least = 3e9 * size['gflop_per_image'] / hardware.PEAK_FLOPS * 1e3
+  chip = hardware.find_slice(names[0]).chip
+  least = 3e9 * size['gflop_per_image'] / chip.peak_flops * 1e3
   compute, exchanges = (
       np.array([e[key] / e['images_per_chip'] for e in estimates])
       for key in ('compute_ms', 'communication_ms')
@@ -165,7 +170,7 @@ def slices_figure() -> None:
   axes[0].set_ylabel('ms of a chip for an image, estimated')
   axes[0].legend(fontsize=8)
   axes[1].bar(labels, [e['hbm_gib'] for e in estimates], color=COLORS[0])
-  axes[1].axhline(hardware.USABLE_HBM_GIB, color=COLORS[1], label='usable')
+  axes[1].axhline(chip.usable_hbm_gib, color=COLORS[1], label='usable')
   axes[1].legend(fontsize=8, loc='lower right')
   axes[1].set_ylabel('GiB of HBM a chip')
   for ax in axes:

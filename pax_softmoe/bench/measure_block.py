@@ -24,6 +24,7 @@ from pax_softmoe.layers import feed_forward
 from pax_softmoe.layers import vit
 from pax_softmoe.tpu import executable
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from praxis import base_layer
 from praxis import pax_fiddle
 
@@ -32,8 +33,8 @@ B, N, D, H, HEADS = 16, 256, 1280, 5120, 16
 
 def milliseconds(tpl: pax_fiddle.Config, shape: tuple[int, ...]) -> float:
   """Returns the estimate of a layer on inputs of that shape."""
-  chip = hardware.topology_devices('v4-8')[0]
-  mesh = jax.sharding.Mesh(np.array([chip]), ('x',))
+  device = libtpu.topology_devices('v4-8')[0]
+  mesh = jax.sharding.Mesh(np.array([device]), ('x',))
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   tpl = tpl.set(name='layer', dtype=jnp.float32, fprop_dtype=jnp.bfloat16)
   layer = base_layer.instantiate(tpl)
@@ -55,7 +56,8 @@ def milliseconds(tpl: pax_fiddle.Config, shape: tuple[int, ...]) -> float:
   specs = layer.abstract_init_with_metadata(x)['params']
   weights = jax.tree_util.tree_map(lambda w: on_chip(w.shape), specs)
   compiled = jax.jit(step).lower(weights, x, x).compile()
-  return 1e3 * executable.read(compiled).compute_seconds
+  chip = hardware.find_slice('v4-8').chip
+  return 1e3 * executable.read(compiled).compute_seconds(chip)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from pax_softmoe import experiments
 from pax_softmoe.sharding import axis_rules
 from pax_softmoe.tpu import executable
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tpu import links
 from pax_softmoe.tuning import cuts
 from pax_softmoe.tuning import layout
@@ -35,7 +36,7 @@ IMAGES_PER_CHIP = 16
 
 def settings(cls: type) -> dict[str, object]:
   """Returns an unrolled model on the slice; dense weights on every chip."""
-  chips = hardware.find_slice(SLICE).chips
+  chips = hardware.find_slice(SLICE).devices
   batch = IMAGES_PER_CHIP * chips
   return {
       'ICI_MESH_SHAPE': axis_rules.default_mesh_shape(
@@ -53,7 +54,7 @@ def measure(cls: type) -> dict[str, float]:
   experiment = cls()
   mesh = experiment.mesh_shape()
   order = list(layout.device_order(SLICE, mesh))
-  devices = np.array(hardware.topology_devices(SLICE))[order].reshape(mesh)
+  devices = np.array(libtpu.topology_devices(SLICE))[order].reshape(mesh)
   specs = experiment.get_input_specs_provider_params().Instantiate()
   batch = specs.get_input_specs()
   task = experiment.task().Instantiate()
@@ -91,7 +92,7 @@ def measure(cls: type) -> dict[str, float]:
       c.count * links.seconds(c, tpu_slice, places) for c in report.collectives
   )
   return {
-      'compute_ms': 1e3 * report.compute_seconds,
+      'compute_ms': 1e3 * report.compute_seconds(tpu_slice.chip),
       'communication_ms': 1e3 * exchanges,
   }
 

@@ -51,7 +51,7 @@ while true; do
       gcloud storage cp "$here/source.tar.gz" "$JOB_DIR/launch/"
       requests create "$NAME" "${nodes[@]}" "${tier[@]}" \
         --accelerator-type="$ACCELERATOR" \
-        --runtime-version=tpu-ubuntu2204-base \
+        --runtime-version="$RUNTIME" \
         --metadata-from-file=startup-script="$here/host.sh"
       ;;
     # Taken away, or never given; such a request does not come back to life.

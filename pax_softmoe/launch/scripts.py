@@ -10,10 +10,20 @@ import re
 import shlex
 import tarfile
 
+from pax_softmoe.tpu import hardware
+
 SCRIPTS = ('create.sh', 'host.sh', 'xpk.sh')
 # As in the Makefile.
 UV_VERSION = '0.13.9'
 
+# What Google Cloud calls a chip, and the image of its hosts.
+# https://cloud.google.com/tpu/docs/runtimes
+_CLOUD = {
+    'v4': ('v4', 'tpu-ubuntu2204-base'),
+    'v5e': ('v5litepod', 'v2-alpha-tpuv5-lite'),
+    'v5p': ('v5p', 'v2-alpha-tpuv5'),
+    'v6e': ('v6e', 'v2-alpha-tpuv6e'),
+}
 _MARK = '# @SETTINGS@\n'
 # What `make env` installs from, and the packages themselves.
 _SOURCE = (
@@ -37,7 +47,7 @@ class Job:
     name: of the request, its nodes and the workload.
     flags: of paxml.main, without --job_log_dir.
     job_dir: where all results go; the same after each restart.
-    accelerator: what Google Cloud calls the slice, 'v4-512'.
+    tpu_slice: each of the slices.
     slices: how many of them.
     zone: of Google Cloud.
     project: of Google Cloud; '' for that of the user's gcloud.
@@ -48,7 +58,7 @@ class Job:
   name: str
   flags: Sequence[str]
   job_dir: str
-  accelerator: str
+  tpu_slice: hardware.Slice
   zone: str
   slices: int = 1
   project: str = ''
@@ -65,13 +75,21 @@ def write(job: Job, folder: pathlib.Path, checkout: pathlib.Path) -> None:
     checkout: of this project.
 
   Raises:
-    ValueError: the checkout has no lock file.
+    ValueError: the checkout has no lock file, or there are no such scripts
+      for the chips.
     OSError: the folder cannot be written.
   """
   if not (checkout / 'requirements.lock').exists():
     raise ValueError(
         f'{checkout} has no requirements.lock, which the hosts install from;'
         ' run this in a checkout of pax_softmoe, installed by `make env`'
+    )
+  chip = job.tpu_slice.chip.name
+  if chip not in _CLOUD:
+    raise ValueError(
+        f'{job.tpu_slice.name}: Google Cloud has {chip} on GKE only, and it'
+        ' needs jax 0.10.2, which these scripts do not install; use one of'
+        f' {", ".join(_CLOUD)}'
     )
   folder.mkdir(parents=True, exist_ok=True)
   (folder / 'source.tar.gz').write_bytes(_source(checkout))
@@ -90,11 +108,13 @@ def write(job: Job, folder: pathlib.Path, checkout: pathlib.Path) -> None:
 
 def _settings(job: Job) -> dict[str, str]:
   """Returns lines of Bash by the variable that they set."""
+  kind, runtime = _CLOUD[job.tpu_slice.chip.name]
   flags = ''.join(f'  {shlex.quote(flag)}\n' for flag in job.flags)
   values = {
       'NAME': job.name,
       'JOB_DIR': job.job_dir.rstrip('/'),
-      'ACCELERATOR': job.accelerator,
+      'ACCELERATOR': f'{kind}-{job.tpu_slice.name.split("-")[1]}',
+      'RUNTIME': runtime,
       'SLICES': str(job.slices),
       'ZONE': job.zone,
       'PROJECT': job.project,

@@ -2,7 +2,7 @@
 
     compiled = jax.jit(step, …).lower(…).compile()
     report = executable.read(compiled)
-    report.fits, report.peak_bytes / tpu.GIB, report.compute_seconds
+    report.peak_bytes / hardware.GIB, report.compute_seconds(chip)
 
 Sizes are the compiler's and exact (but all zero from jaxlib 0.4.26 for the
 CPU), times are its estimates. `links` estimates the time that chips spend
@@ -55,19 +55,14 @@ class Executable:
         + self.code_bytes
     )
 
-  @property
-  def fits(self) -> bool:
-    """Whether that is no more than a chip's usable memory.
+  def compute_seconds(self, chip: hardware.Chip) -> float:
+    """The compiler's estimate of a run, without what is sent.
 
     The compiler only refuses what cannot fit by arguments alone or by
-    temporaries alone: it does compile programs that do not fit.
+    temporaries alone: it does compile programs that need more than the
+    `chip.usable_hbm_gib`.
     """
-    return self.peak_bytes <= hardware.USABLE_HBM_GIB * hardware.GIB
-
-  @property
-  def compute_seconds(self) -> float:
-    """The compiler's estimate of a run, without what is sent."""
-    return sum(cost.total for cost in self.cycles) / hardware.CLOCK_HZ
+    return sum(cost.total for cost in self.cycles) / chip.clock_hz
 
 
 def read(compiled: Any, unknown_trips: int | None = None) -> Executable:
@@ -109,6 +104,19 @@ class OutOfMemory:
   excess: float
 
 
+# In which words libtpu says it: what is used, what there is, the difference.
+_SIZE = r'([\d.]+)([KMGT]?)'
+_OUT_OF_MEMORY = tuple(
+    re.compile(words.format(_SIZE))
+    for words in (
+        r'Used {0} of {0} hbm\. Exceeded hbm capacity by {0}',
+        r'Requires {0}, has {0} available',
+        r'required for HLO temporaries \({0}\) exceeds available HBM \({0}\)',
+    )
+)
+_POWERS = {'': -3, 'K': -2, 'M': -1, 'G': 0, 'T': 1}
+
+
 def parse_out_of_memory(message: str) -> OutOfMemory | None:
   """Reads the compiler's message that a program is too big.
 
@@ -119,14 +127,12 @@ def parse_out_of_memory(message: str) -> OutOfMemory | None:
   Returns:
     Its numbers, or None if the message is another.
   """
-  size = r'([\d.]+)([KMGT]?)'
-  found = re.search(
-      rf'Used {size} of {size} hbm\. Exceeded hbm capacity by {size}', message
-  )
-  if not found:
-    return None
-  powers = {'': -3, 'K': -2, 'M': -1, 'G': 0, 'T': 1}
-  numbers, units = found.groups()[::2], found.groups()[1::2]
-  return OutOfMemory(
-      *(float(n) * 1024.0 ** powers[u] for n, u in zip(numbers, units))
-  )
+  for words in _OUT_OF_MEMORY:
+    if found := words.search(message):
+      groups = found.groups()
+      sizes = [
+          float(number) * 1024.0 ** _POWERS[unit]
+          for number, unit in zip(groups[::2], groups[1::2])
+      ]
+      return OutOfMemory(sizes[0], sizes[1], (*sizes, sizes[0] - sizes[1])[2])
+  return None

@@ -1,83 +1,169 @@
-"""TPU v4 slices, and programs compiled for them on a machine without a TPU.
+"""TPU chips and slices of them.
 
-libtpu has the compiler for TPUs and needs no TPU to run it:
-
-    mesh = jax.sharding.Mesh(
-        np.reshape(tpu.topology_devices('v4-128'), (64,)), ('expert',)
-    )
-    compiled = jax.jit(step, …).lower(*specs_on_that_mesh).compile()
-
-`executable` then reads what such a program needs and does.
-
-libtpu is found as an installed package, by TPU_LIBRARY_PATH, or where this puts
-it:
-
-    pip install --no-deps --target=$VIRTUAL_ENV/libtpu libtpu==0.0.11.4
-
-Only there it is out of sight of JAX, which looks for a TPU for minutes if it
-sees libtpu and neither JAX_PLATFORMS=cpu nor TPU_SKIP_MDS_QUERY=1 is set.
+Numbers are of one device as JAX counts them: a chip, but for TPU7x, of which
+each half is one.
 """
 
-from collections.abc import Iterator
 from collections.abc import Mapping
-import contextlib
 import dataclasses
-import importlib.util
 import math
-import os
-import pathlib
 import re
-import sys
-import tempfile
-from typing import Any
 
 GIB = 2**30
-
-# Of one chip. https://cloud.google.com/tpu/docs/v4
-PEAK_FLOPS = 275e12  # bfloat16
-HBM_BYTES_PER_SECOND = 1.2e12
-HBM_GIB = 32.0
-# The compiler reserves 1.25 GiB.
-USABLE_HBM_GIB = 30.75
-# Of the cycles that the compiler estimates. arXiv 2304.01433
-CLOCK_HZ = 1050e6
-# One way, of one link; and for the first byte to reach the next chip.
-# https://jax-ml.github.io/scaling-book/tpus and /sharding
-LINK_BYTES_PER_SECOND = 4.5e10
+# For the first byte to reach the next chip.
+# https://jax-ml.github.io/scaling-book/sharding
 HOP_SECONDS = 1e-6
-# One way, from a chip to other slices. https://jax-ml.github.io/scaling-book/tpus
-DCN_BYTES_PER_SECOND = 6.25e9
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """A kind of chip.
+
+  Attributes:
+    name: as slices are called after it, 'v4'.
+    device_kinds: what JAX calls its devices, or has called them.
+    peak_flops: bfloat16 FLOP/s of a device.
+    flops_per_cycle: of the matrix units of a device.
+    hbm_bytes_per_second: of a device.
+    usable_hbm_gib: of a device, what the compiler leaves to programs.
+    link_bytes_per_second: one way, of one link of a chip.
+    dcn_bytes_per_second: one way, from a device to other slices.
+    axes: along which chips are linked, two or three.
+    ring: whole multiples of this many chips along an axis close to a ring.
+    devices: of a chip.
+    cores: of a chip, by which slices are named: v4-8 has four chips.
+    config: what libtpu calls cores that act as one device.
+  """
+
+  name: str
+  device_kinds: tuple[str, ...]
+  peak_flops: float
+  flops_per_cycle: int
+  hbm_bytes_per_second: float
+  usable_hbm_gib: float
+  link_bytes_per_second: float
+  dcn_bytes_per_second: float
+  axes: int = 3
+  ring: int = 4
+  devices: int = 1
+  cores: int = 1
+  config: str = 'default'
+
+  @property
+  def clock_hz(self) -> float:
+    """Of the cycles that the compiler estimates.
+
+    At this clock the matrix units, always busy, would reach the peak.
+    """
+    return self.peak_flops / self.flops_per_cycle
+
+
+# Peaks, memory, links and networks: https://cloud.google.com/tpu/docs/v4, /v5e,
+# /v5p, /v6e and /tpu7x; links at 9/10 of that, as in
+# https://jax-ml.github.io/scaling-book/tpus. Matrix units: v6e and TPU7x are seen
+# to make 4 * 256 * 256 multiply-adds a cycle in compiled products, the others
+# 4 * 128 * 128 a core. Usable memory is what the compiler says of itself.
+CHIPS = (
+    Chip(
+        name='v4',
+        device_kinds=('TPU v4',),
+        peak_flops=275e12,
+        flops_per_cycle=2**18,
+        hbm_bytes_per_second=1.2e12,
+        usable_hbm_gib=30.75,
+        link_bytes_per_second=4.5e10,
+        dcn_bytes_per_second=6.25e9,
+        cores=2,
+        config='megacore',
+    ),
+    Chip(
+        name='v5e',
+        device_kinds=('TPU v5 lite', 'TPU v5e'),
+        peak_flops=197e12,
+        flops_per_cycle=2**17,
+        hbm_bytes_per_second=8.19e11,
+        usable_hbm_gib=15.75,
+        link_bytes_per_second=4.5e10,
+        dcn_bytes_per_second=3.125e9,
+        axes=2,
+        ring=16,
+    ),
+    Chip(
+        name='v5p',
+        device_kinds=('TPU v5', 'TPU v5p'),
+        peak_flops=459e12,
+        flops_per_cycle=2**18,
+        hbm_bytes_per_second=2.765e12,
+        usable_hbm_gib=95.74,
+        link_bytes_per_second=9e10,
+        dcn_bytes_per_second=6.25e9,
+        cores=2,
+        config='megacore',
+    ),
+    Chip(
+        name='v6e',
+        device_kinds=('TPU v6 lite', 'TPU v6e'),
+        peak_flops=918e12,
+        flops_per_cycle=2**19,
+        hbm_bytes_per_second=1.638e12,
+        usable_hbm_gib=31.25,
+        link_bytes_per_second=9e10,
+        dcn_bytes_per_second=1.25e10,
+        axes=2,
+        ring=16,
+    ),
+    Chip(
+        name='tpu7x',
+        device_kinds=('TPU7x',),
+        peak_flops=2307e12 / 2,
+        flops_per_cycle=2**19,
+        hbm_bytes_per_second=7.38e12 / 2,
+        usable_hbm_gib=94.75,
+        link_bytes_per_second=9e10,
+        dcn_bytes_per_second=1.25e10 / 2,
+        devices=2,
+        cores=2,
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-  """A slice of TPU v4.
+  """Chips of one kind that are linked to each other.
 
   Attributes:
-    name: as Google Cloud calls it, by its number of cores: two a chip.
+    name: as Google Cloud calls it, by its number of cores.
+    chip: the kind.
     bounds: chips in x, y and z.
   """
 
   name: str
+  chip: Chip
   bounds: tuple[int, int, int]
 
   @property
-  def chips(self) -> int:
-    return math.prod(self.bounds)
+  def devices(self) -> int:
+    """How many JAX sees."""
+    return math.prod(self.bounds) * self.chip.devices
 
   @property
   def topology(self) -> str:
-    """As libtpu names it, 'v4:2x2x1'."""
-    return 'v4:' + 'x'.join(str(n) for n in self.bounds)
+    """As libtpu names it, 'v4:2x2x1' or 'v5e:4x4'."""
+    bounds = self.bounds[: self.chip.axes]
+    return f'{self.chip.name}:' + 'x'.join(str(n) for n in bounds)
 
   @property
-  def is_torus(self) -> bool:
-    """Whether the ends are linked: only slices of whole 4x4x4 cubes are."""
-    return all(n % 4 == 0 for n in self.bounds)
+  def rings(self) -> tuple[bool, ...]:
+    """Whether the ends are linked, in x, y and z.
+
+    Of chips in three axes that is so only for slices of whole 4x4x4 cubes.
+    """
+    whole = [n % self.chip.ring == 0 for n in self.bounds]
+    return (all(whole),) * 3 if self.chip.axes == 3 else tuple(whole)
 
   @property
   def coordinates(self) -> tuple[tuple[int, int, int], ...]:
-    """Of the chips, in the order in which JAX counts them.
+    """Of the chip of each device, in the order in which JAX counts devices.
 
     That is host by host; one has 2x2x1 chips.
     """
@@ -89,35 +175,51 @@ class Slice:
         for hx in range(0, x, 2)
         for dy in range(2)
         for dx in range(2)
+        for _ in range(self.chip.devices)
     )
 
 
-SLICES: Mapping[str, Slice] = {
-    name: Slice(name, bounds)
-    for name, bounds in {
-        'v4-8': (2, 2, 1),
-        'v4-16': (2, 2, 2),
-        'v4-32': (2, 2, 4),
-        'v4-64': (2, 4, 4),
-        'v4-128': (4, 4, 4),
-        'v4-256': (4, 4, 8),
-        'v4-512': (4, 8, 8),
-        'v4-1024': (8, 8, 8),
-    }.items()
+_BOUNDS = {
+    2: [(2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16)],
+    3: [
+        *((2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4)),
+        *((4, 4, 4), (4, 4, 8), (4, 8, 8), (8, 8, 8)),
+    ],
 }
 
 
+def _slices() -> Mapping[str, Slice]:
+  found = {}
+  for chip in CHIPS:
+    for bounds in _BOUNDS[chip.axes]:
+      name = f'{chip.name}-{math.prod(bounds) * chip.cores}'
+      found[name] = Slice(name, chip, (*bounds, 1)[:3])
+  return found
+
+
+SLICES = _slices()
+
+
+def find_chip(device_kind: str) -> Chip | None:
+  """Returns the chip whose devices JAX calls so, or None."""
+  return next((c for c in CHIPS if device_kind in c.device_kinds), None)
+
+
 def utilization(
-    images_per_second: float, flop_per_image: float, chips: int = 1
+    chip: Chip,
+    images_per_second: float,
+    flop_per_image: float,
+    devices: int = 1,
 ) -> float:
-  """Returns the model FLOPs utilization (MFU) of chips of TPU v4.
+  """Returns the model FLOPs utilization (MFU).
 
   Args:
-    images_per_second: of all chips together.
+    chip: the kind.
+    images_per_second: of all devices together.
     flop_per_image: of the model, forward and backward, without recomputation.
-    chips: how many.
+    devices: how many.
   """
-  return images_per_second * flop_per_image / (chips * PEAK_FLOPS)
+  return images_per_second * flop_per_image / (devices * chip.peak_flops)
 
 
 def find_slice(name: str) -> Slice:
@@ -126,12 +228,18 @@ def find_slice(name: str) -> Slice:
   Raises:
     ValueError: there is none.
   """
-  if name not in SLICES:
-    raise ValueError(
-        f'no TPU slice {name!r}; use one of {", ".join(SLICES)} (the number is'
-        ' that of cores, two a chip)'
-    )
-  return SLICES[name]
+  if name in SLICES:
+    return SLICES[name]
+  of_kind = [s for s in SLICES.values() if s.chip.name == name.split('-')[0]]
+  known = of_kind or [
+      s for s in SLICES.values() if s.devices == s.chip.devices * 4
+  ]
+  names = ', '.join(s.name for s in known)
+  more = '' if of_kind else ' or larger ones'
+  raise ValueError(
+      f'no TPU slice {name!r}; use one of {names}{more} (the number is that of'
+      ' cores; of v4, v5p and tpu7x, two a chip)'
+  )
 
 
 def parse_slices(text: str) -> tuple[int, Slice]:
@@ -148,97 +256,3 @@ def parse_slices(text: str) -> tuple[int, Slice]:
   if count is not None and int(count) < 2:
     raise ValueError(f'{count} slices ({text!r}): use {name}, or 2x{name}')
   return int(count or 1), find_slice(name)
-
-
-def libtpu_path() -> str:
-  """Returns the path of libtpu.so.
-
-  Raises:
-    RuntimeError: it is nowhere to be found.
-  """
-  places = [os.environ.get('TPU_LIBRARY_PATH', '')]
-  package = importlib.util.find_spec('libtpu')
-  if package is not None and package.origin:
-    places.append(str(pathlib.Path(package.origin).with_name('libtpu.so')))
-  places.append(str(pathlib.Path(sys.prefix, 'libtpu/libtpu/libtpu.so')))
-  for place in places:
-    if os.path.isfile(place):
-      return place
-  raise RuntimeError(
-      'compiling for TPU needs libtpu, which is not installed: pip install'
-      " 'pax_softmoe[tpu]', or set TPU_LIBRARY_PATH to a libtpu.so"
-  )
-
-
-def topology_devices(slice_name: str) -> list[Any]:
-  """Returns devices to compile for, without any TPU.
-
-  Each is one chip, of whose two cores the compiler makes one. Such devices can
-  be put in a mesh and in shardings, and programs can be compiled for them, but
-  not run.
-
-  Args:
-    slice_name: a key of `SLICES`.
-
-  Returns:
-    One `jax.Device` a chip, in the order of `Slice.coordinates`.
-
-  Raises:
-    ValueError: there is no such slice.
-    RuntimeError: there is no libtpu, or it does not work with this jaxlib.
-  """
-  tpu_slice = find_slice(slice_name)
-  path = libtpu_path()
-  # Without the first, libtpu asks Google Cloud's metadata server for minutes;
-  # without the second, only one process of a machine can load it.
-  os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
-  from jax.experimental import topologies  # pylint: disable=g-import-not-at-top
-
-  try:
-    with _library_path(path), _quiet_stderr():
-      return list(
-          topologies.get_topology_desc(
-              topology_name=tpu_slice.topology,
-              platform='tpu',
-              chip_config_name='megacore',
-              chips_per_host_bounds=(2, 2, 1),
-              num_slices=1,
-          ).devices
-      )
-  except RuntimeError as e:
-    raise RuntimeError(
-        f'{path} does not work with this jaxlib; use libtpu 0.0.11.4 with jax'
-        f' 0.5.3 (pip install pax_softmoe[tpu]): {e}'
-    ) from e
-
-
-@contextlib.contextmanager
-def _library_path(path: str) -> Iterator[None]:
-  """Sets TPU_LIBRARY_PATH, but leaves it unset to child processes."""
-  before = os.environ.get('TPU_LIBRARY_PATH')
-  os.environ['TPU_LIBRARY_PATH'] = path
-  try:
-    yield
-  finally:
-    if before is None:
-      del os.environ['TPU_LIBRARY_PATH']
-    else:
-      os.environ['TPU_LIBRARY_PATH'] = before
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-  """Keeps what libtpu writes when it finds no TPU; shows it upon an error."""
-  kept = os.dup(2)
-  with tempfile.TemporaryFile() as written:
-    os.dup2(written.fileno(), 2)
-    try:
-      yield
-    except BaseException:
-      written.seek(0)
-      os.write(kept, written.read())
-      raise
-    finally:
-      os.dup2(kept, 2)
-      os.close(kept)

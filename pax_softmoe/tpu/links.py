@@ -1,8 +1,8 @@
-"""Estimates how long TPU v4 chips exchange data over their interconnect (ICI).
+"""Estimates how long TPU chips exchange data over their interconnect (ICI).
 
-Chips are linked to their neighbours in x, y and z; slices of whole 4x4x4 cubes
-are a torus, smaller ones a mesh. The estimate assumes that each collective has
-the links of its group to itself, uses all of them, and overlaps with nothing:
+Chips are linked to their neighbours in x and y, most kinds in z too; axes may
+close to rings. The estimate assumes that each collective has the links of its
+group to itself, uses all of them, and overlaps with nothing:
 
   gather, scatter  what a chip receives, over all its links towards the group;
                    an all-reduce is both, one after the other
@@ -10,7 +10,8 @@ the links of its group to itself, uses all of them, and overlaps with nothing:
                    the links there take the longest
   permute          all traffic spread over all links, at least one link's time
 
-plus a latency for each hop. It is no measurement: it does not know of the
+plus a latency for each hop. Two devices of one chip share its links; what they
+send to each other takes no time. It is no measurement: it does not know of the
 collective algorithms of libtpu, nor of what runs at the same time.
 """
 
@@ -87,25 +88,30 @@ def _group_seconds(
   # Of the axes along which there is something to send, the length, and the
   # links that a chip has along it: two if it closes to a ring.
   axes = [
-      (extent, 2 if tpu_slice.is_torus and extent == bound else 1)
-      for extent, bound in zip(extents, tpu_slice.bounds)
+      (extent, 2 if ring and extent == bound else 1)
+      for extent, bound, ring in zip(extents, tpu_slice.bounds, tpu_slice.rings)
       if extent > 1
   ]
+  if not axes:
+    return 0.0  # Within a chip.
   hops = sum(
       extent // 2 if links == 2 else extent - 1 for extent, links in axes
   )
   if sent.kind == 'all-to-all':
-    # In a box of V chips, of which each sends half of its bytes to the other
-    # half of the box, V/2 * bytes/2 cross its middle one way, by V/extent
-    # lines. Groups that share the box add up to the same.
-    slowest = max(extent * sent.bytes / 4 / links for extent, links in axes)
+    # In a box of V chips, of which each device sends half of its bytes to the
+    # other half of the box, V/2 * bytes/2 cross its middle one way, by V/extent
+    # lines; with two devices a chip, twice that. Groups that share the box add up to the same.
+    slowest = tpu_slice.chip.devices * max(
+        extent * sent.bytes / 4 / links for extent, links in axes
+    )
   else:
     # Groups that interleave in the box share its links.
-    sharing = math.prod(extents) / sent.group_size
+    devices = math.prod(extents) * tpu_slice.chip.devices
+    sharing = devices / sent.group_size
     received = sent.passes * sent.bytes * (1 - 1 / sent.group_size)
     slowest = sharing * received / sum(links for _, links in axes)
   return (
-      slowest / hardware.LINK_BYTES_PER_SECOND
+      slowest / tpu_slice.chip.link_bytes_per_second
       + sent.passes * hops * hardware.HOP_SECONDS
   )
 
@@ -122,13 +128,14 @@ def _permute_seconds(
   ]
   if not any(distances):
     return 0.0
+  chips = math.prod(tpu_slice.bounds)
   links = sum(
-      2 * tpu_slice.chips * (n if tpu_slice.is_torus else n - 1) // n
-      for n in tpu_slice.bounds
+      2 * chips * (n if ring else n - 1) // n
+      for n, ring in zip(tpu_slice.bounds, tpu_slice.rings)
   )
   load = max(1.0, sum(distances) / links)
   return (
-      load * sent.bytes / hardware.LINK_BYTES_PER_SECOND
+      load * sent.bytes / tpu_slice.chip.link_bytes_per_second
       + max(distances) * hardware.HOP_SECONDS
   )
 
@@ -138,7 +145,9 @@ def _distance(
 ) -> int:
   """Returns the hops from one chip to another."""
   hops = 0
-  for start, end, bound in zip(source, target, tpu_slice.bounds):
+  for start, end, bound, ring in zip(
+      source, target, tpu_slice.bounds, tpu_slice.rings
+  ):
     along = abs(start - end)
-    hops += min(along, bound - along) if tpu_slice.is_torus else along
+    hops += min(along, bound - along) if ring else along
   return hops

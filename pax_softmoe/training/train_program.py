@@ -140,9 +140,10 @@ class TrainProgram(programs.SingleTaskTrainProgram):
         'data_wait': share,
         'skipped_steps': self._skipped,
     }
-    if jax.devices()[0].device_kind == 'TPU v4':
-      flop = self._task.train.flop_per_image
-      values['mfu'] = hardware.utilization(images, flop, jax.device_count())
+    if chip := hardware.find_chip(jax.devices()[0].device_kind):
+      values['mfu'] = hardware.utilization(
+          chip, images, self._task.train.flop_per_image, jax.device_count()
+      )
     text = '  '.join(f'{name}={value:.4g}' for name, value in values.items())
     logging.info('[PAX STATUS]: throughput: %s', text)
     with self.summary_writer.as_default():

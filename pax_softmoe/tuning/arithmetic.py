@@ -25,20 +25,23 @@ from pax_softmoe.tuning import memory
 from pax_softmoe.tuning import placed
 from pax_softmoe.tuning import space
 
-CONSTANTS = {
-    'peak_flops': hardware.PEAK_FLOPS,
-    'hbm_bytes_per_second': hardware.HBM_BYTES_PER_SECOND,
-    'usable_hbm_gib': hardware.USABLE_HBM_GIB,
-    'clock_hz': hardware.CLOCK_HZ,
-    'link_bytes_per_second': hardware.LINK_BYTES_PER_SECOND,
-    'hop_seconds': hardware.HOP_SECONDS,
-    'dcn_bytes_per_second': hardware.DCN_BYTES_PER_SECOND,
-    'matmul_share_of_peak': compute.MATMUL_SHARE_OF_PEAK,
-    'traffic_model_dims': compute.TRAFFIC_MODEL_DIMS,
-    'traffic_hidden_dims': compute.TRAFFIC_HIDDEN_DIMS,
-    'traffic_scores': compute.TRAFFIC_SCORES,
-    'traffic_optimizer': compute.TRAFFIC_OPTIMIZER,
-}
+
+def constants(chip: hardware.Chip) -> dict[str, float]:
+  """Returns the numbers that estimates for a chip rest on."""
+  return {
+      'peak_flops': chip.peak_flops,
+      'hbm_bytes_per_second': chip.hbm_bytes_per_second,
+      'usable_hbm_gib': chip.usable_hbm_gib,
+      'clock_hz': chip.clock_hz,
+      'link_bytes_per_second': chip.link_bytes_per_second,
+      'hop_seconds': hardware.HOP_SECONDS,
+      'dcn_bytes_per_second': chip.dcn_bytes_per_second,
+      'matmul_share_of_peak': compute.MATMUL_SHARE_OF_PEAK,
+      'traffic_model_dims': compute.TRAFFIC_MODEL_DIMS,
+      'traffic_hidden_dims': compute.TRAFFIC_HIDDEN_DIMS,
+      'traffic_scores': compute.TRAFFIC_SCORES,
+      'traffic_optimizer': compute.TRAFFIC_OPTIMIZER,
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +53,22 @@ class Estimate:
     collectives: what chips exchange in a step.
     compute_ms: without exchanges.
     communication_ms: exchanges alone.
+    usable_gib: what programs may use of the memory of a chip.
   """
 
   gib: Mapping[str, float]
   collectives: Sequence[collectives.Collective]
   compute_ms: float
   communication_ms: float
+  usable_gib: float
 
   @property
   def hbm_gib(self) -> float:
     return sum(self.gib.values())
+
+  def fits(self, slack: float = 1.0) -> bool:
+    """Returns whether memory is at most that many times the usable."""
+    return self.hbm_gib <= slack * self.usable_gib
 
   @property
   def step_ms(self) -> float:
@@ -89,21 +98,22 @@ class Model:
       self._weights[preset] = placement.weights(changed())
     return self._weights[preset]
 
-  def dcn_seconds(self, slices: int, chips: int) -> float:
+  def dcn_seconds(self, slices: int, tpu_slice: hardware.Slice) -> float:
     """Returns how long slices take to sum up their gradients, on paper.
 
-    Every chip sends its share of all gradients, in the computation dtype, twice
+    Every device sends its share of all gradients, in the computation dtype, twice
     around a ring of slices, while nothing else happens.
 
     Args:
       slices: how many there are.
-      chips: of each.
+      tpu_slice: each of them.
     """
     weights = self.weights(self._experiment.SHARDING)
     size = sum(math.prod(array.shape) for array in weights)
     size *= jnp.dtype(self._experiment.COMPUTE_DTYPE).itemsize
     passes = 2 * (slices - 1) / slices
-    return passes * size / chips / hardware.DCN_BYTES_PER_SECOND
+    size /= tpu_slice.devices
+    return passes * size / tpu_slice.chip.dcn_bytes_per_second
 
   def estimate(self, slice_name: str, point: space.Point) -> Estimate:
     """Returns the estimate of a point of that slice.
@@ -128,6 +138,7 @@ class Model:
     return Estimate(
         gib={name: n / hardware.GIB for name, n in memory.by_use(at).items()},
         collectives=found,
-        compute_ms=1e3 * compute.seconds(at),
+        compute_ms=1e3 * compute.seconds(at, tpu_slice.chip),
         communication_ms=1e3 * links.total_seconds(found, tpu_slice, places),
+        usable_gib=tpu_slice.chip.usable_hbm_gib,
     )

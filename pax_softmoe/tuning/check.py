@@ -14,6 +14,7 @@ from typing import Any
 from pax_softmoe.experiments import stored
 from pax_softmoe.sharding import axis_rules
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import compiler
 from pax_softmoe.tuning import space
 
@@ -40,9 +41,9 @@ def compile_cut(experiment: type, folder: pathlib.Path) -> dict[str, Any]:
     ValueError: it does not compile.
     RuntimeError: there is no libtpu.
   """
-  hardware.libtpu_path()
+  libtpu.path()
   cut = experiment.with_settings(**CUT)()
-  chips = hardware.find_slice(SLICE).chips
+  chips = hardware.find_slice(SLICE).devices
   mesh = axis_rules.default_mesh_shape(chips, cut.num_experts())
   point = space.Point(mesh, _PRESET, _REMAT, _IMAGES_PER_CHIP)
   compile_point = compiler.Compiler(

@@ -119,7 +119,7 @@ def _environment(request: Mapping[str, Any]) -> dict[str, str]:
   if request['target'] == 'cpu':
     from pax_softmoe.tpu import hardware
 
-    chips = hardware.find_slice(request['slice']).chips
+    chips = hardware.find_slice(request['slice']).devices
     flag = f'--xla_force_host_platform_device_count={chips}'
     environment['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
   else:
@@ -152,7 +152,7 @@ def compile_step(request: Mapping[str, Any]) -> dict[str, Any]:
   experiment = cls.with_settings(**request['settings'])
   smaller = cuts.of(experiment())
   if not smaller:
-    return _with_tops(_compile(experiment, request), request['target'])
+    return _with_tops(_compile(experiment, request), request)
   small, large = (
       _compile(experiment.with_settings(**cut), request) for cut in smaller
   )
@@ -162,7 +162,7 @@ def compile_step(request: Mapping[str, Any]) -> dict[str, Any]:
   factor = (experiment.NUM_LAYERS - sizes[0]) / (sizes[1] - sizes[0])
   whole = cuts.extrapolate(small, large, factor)
   whole['extrapolated_from'] = sizes
-  return _with_tops(whole, request['target'])
+  return _with_tops(whole, request)
 
 
 def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,13 +171,14 @@ def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
   import numpy as np
   from pax_softmoe.tpu import executable
   from pax_softmoe.tpu import hardware
+  from pax_softmoe.tpu import libtpu
   from pax_softmoe.tpu import train_step
   from pax_softmoe.tuning import layout
 
   experiment = cls()
   is_tpu = request['target'] == 'tpu'
   if is_tpu:
-    devices = hardware.topology_devices(request['slice'])
+    devices = libtpu.topology_devices(request['slice'])
   else:
     devices = jax.devices()
   order = layout.device_order(request['slice'], experiment.mesh_shape())
@@ -205,17 +206,21 @@ def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
   }
   if is_tpu:
     result['hbm_gib'] = report.peak_bytes / hardware.GIB
-    result['compute_ms'] = report.compute_seconds * 1e3
-    result['top'].update(_cycles(report.cycles))
+    chip = hardware.find_slice(request['slice']).chip
+    result['compute_ms'] = 1e3 * report.compute_seconds(chip)
+    result['top'].update(_cycles(report.cycles, chip.clock_hz))
   return result
 
 
-def _with_tops(result: dict[str, Any], target: str) -> dict[str, Any]:
+def _with_tops(
+    result: dict[str, Any], request: Mapping[str, Any]
+) -> dict[str, Any]:
   """Returns a result with whether it fits and what takes longest, sorted."""
   from pax_softmoe.tpu import hardware
 
-  if target == 'tpu' and result['status'] == 'ok':
-    result['excess_gib'] = max(0.0, result['hbm_gib'] - hardware.USABLE_HBM_GIB)
+  if request['target'] == 'tpu' and result['status'] == 'ok':
+    usable = hardware.find_slice(request['slice']).chip.usable_hbm_gib
+    result['excess_gib'] = max(0.0, result['hbm_gib'] - usable)
     if result['excess_gib']:
       result['status'] = 'out of memory'
   for name, rows in result.get('top', {}).items():
@@ -267,10 +272,9 @@ def _short(source: str) -> str:
   return re.sub(r'^.*/(?=pax_softmoe/)|^.*/site-packages/', '', source)
 
 
-def _cycles(cycles: Sequence[Any]) -> dict[str, Any]:
+def _cycles(cycles: Sequence[Any], clock_hz: float) -> dict[str, Any]:
   """Returns how long layers and lines compute, by name."""
   from pax_softmoe.hlo import costs
-  from pax_softmoe.tpu import hardware
 
   found = {'layers': {}, 'lines': {}}
   for path, count in costs.by_layer(cycles).items():
@@ -279,7 +283,7 @@ def _cycles(cycles: Sequence[Any]) -> dict[str, Any]:
     _add(found['lines'], _Line(_short(line)), count)
   for rows in found.values():
     for row in rows.values():
-      row['ms'] *= 1e3 / hardware.CLOCK_HZ
+      row['ms'] *= 1e3 / clock_hz
   return found
 
 

@@ -8,7 +8,7 @@ import pathlib
 from typing import Any
 
 import pax_softmoe
-from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import space
 
@@ -110,7 +110,7 @@ def default_folder() -> pathlib.Path:
 def find_target() -> str:
   """Returns 'tpu' if there is a compiler for TPUs, else 'cpu'."""
   try:
-    hardware.libtpu_path()
+    libtpu.path()
   except RuntimeError:
     return 'cpu'
   return 'tpu'
@@ -124,22 +124,12 @@ def versions() -> dict[str, str]:
       found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
       found[name] = ''
-  return found | {'libtpu': _libtpu_version()}
-
-
-def _libtpu_version() -> str:
-  """Returns the version of libtpu, which may be out of sight of Python."""
-  try:
-    folder = pathlib.Path(hardware.libtpu_path()).parents[1]
-  except RuntimeError:
-    return ''
-  found = importlib.metadata.distributions(name='libtpu', path=[str(folder)])
-  return next((d.version for d in found), '')
+  return found | {'libtpu': libtpu.version()}
 
 
 def _libtpu_bytes(target: str) -> int:
   """Returns the size of libtpu, which may be no installed package."""
-  return os.path.getsize(hardware.libtpu_path()) if target == 'tpu' else 0
+  return os.path.getsize(libtpu.path()) if target == 'tpu' else 0
 
 
 def _source_hash() -> str:

@@ -23,7 +23,7 @@ PASSES = {'full': 4.0, 'exchange': 4.0, 'products': 3.75, 'none': 3.0}
 _SCORE_BYTES = 4
 
 
-def seconds(at: placed.Placed) -> float:
+def seconds(at: placed.Placed, chip: hardware.Chip) -> float:
   """Returns products and memory traffic, one after the other."""
   of, images = at.experiment, at.point.images_per_chip
   passes = PASSES[of.REMAT]
@@ -36,5 +36,5 @@ def seconds(at: placed.Placed) -> float:
   traffic += TRAFFIC_OPTIMIZER * at.weight_bytes
   # What is kept is written once and read once.
   traffic += 2 * memory.kept(at)
-  products = flops / (MATMUL_SHARE_OF_PEAK * hardware.PEAK_FLOPS)
-  return products + traffic / hardware.HBM_BYTES_PER_SECOND
+  products = flops / (MATMUL_SHARE_OF_PEAK * chip.peak_flops)
+  return products + traffic / chip.hbm_bytes_per_second

@@ -9,7 +9,6 @@ import matplotlib
 matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt  # pylint: disable=g-import-not-at-top
-from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import result as result_lib
 
 _MARKERS = {'full': 'o', 'low': 's', 'none': '.'}
@@ -26,10 +25,10 @@ def draw(result: result_lib.Result, output: epath.Path) -> None:
   points = [p for p in result.points if p.effort != 'none']
   points = points or result.points
   fig, (left, right) = plt.subplots(1, 2, figsize=(15, 6))
-  _draw_memory(left, points)
+  _draw_memory(left, points, result.constants['usable_hbm_gib'])
   _draw_times(right, [p for p in points if p.fits][:_MAX_BARS])
   fig.suptitle(
-      f'{result.experiment} on {result.slice} ({result.chips} chips):'
+      f'{result.experiment} on {result.slice} ({result.chips} devices):'
       ' estimates of the TPU compiler and of arithmetic, no measurements'
   )
   fig.tight_layout()
@@ -57,7 +56,9 @@ def _label(point: result_lib.Point) -> str:
   return f'{mesh} {point.preset}\n{point.remat}, {point.images_per_chip} images'
 
 
-def _draw_memory(axes: Any, points: Sequence[result_lib.Point]) -> None:
+def _draw_memory(
+    axes: Any, points: Sequence[result_lib.Point], usable_gib: float
+) -> None:
   for effort, marker in _MARKERS.items():
     some = [p for p in points if p.effort == effort]
     if some:
@@ -75,10 +76,8 @@ def _draw_memory(axes: Any, points: Sequence[result_lib.Point]) -> None:
         [_per_image(p) for p in front],
         color='tab:blue' if effort == 'full' else 'lightgray',
     )
-  axes.axvline(hardware.USABLE_HBM_GIB, color='tab:red', linestyle='--')
-  axes.set_xlabel(
-      f'GiB of a chip (red line: the usable {hardware.USABLE_HBM_GIB})'
-  )
+  axes.axvline(usable_gib, color='tab:red', linestyle='--')
+  axes.set_xlabel(f'GiB of a chip (red line: the usable {usable_gib:g})')
   axes.set_ylabel('step time, ms per image of a chip')
   axes.set_title('time against memory, with the Pareto front of each effort')
   axes.legend()

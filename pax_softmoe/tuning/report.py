@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
+import jaxlib
 from pax_softmoe.hlo import collectives
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import result as result_lib
@@ -15,11 +17,11 @@ from pax_softmoe.tuning import trials as trials_lib
 
 NOTE = (
     'Nothing here was measured on a TPU. "full": memory, exchanges and cycles'
-    ' are those of the compiler for TPU v4, the cycles being its estimate, and'
-    ' the time of exchanges is modelled from the links. "low": compiled with'
-    ' low effort, compute by arithmetic. "none": all by arithmetic. What is by'
-    ' arithmetic has a ~. Step times assume that exchanges overlap with'
-    ' nothing.'
+    ' are those of the compiler for TPU {chip} ({compiler}), the cycles being'
+    ' its estimate, and the time of exchanges is modelled from the links.'
+    ' "low": compiled with low effort, compute by arithmetic. "none": all by'
+    ' arithmetic. What is by arithmetic has a ~. Step times assume that'
+    ' exchanges overlap with nothing.'
 )
 SEVERAL_SLICES = (
     'Several slices are on paper only: what was compiled is the program of one,'
@@ -50,19 +52,24 @@ def report(
     base_settings: settings that all points share.
   """
   slices, tpu_slice = hardware.parse_slices(slice_name)
-  chips = tpu_slice.chips
-  dcn_ms = 1e3 * model.dcn_seconds(slices, chips) if slices > 1 else 0.0
+  dcn_ms = 1e3 * model.dcn_seconds(slices, tpu_slice) if slices > 1 else 0.0
+  note = NOTE.format(
+      chip=tpu_slice.chip.name,
+      compiler=(
+          f'libtpu {libtpu.version() or "unknown"}, jaxlib {jaxlib.__version__}'
+      ),
+  )
   return result_lib.Result(
       experiment=experiment,
       slice=slice_name,
-      chips=slices * chips,
-      note=NOTE if slices == 1 else f'{NOTE} {SEVERAL_SLICES}',
-      constants=arithmetic.CONSTANTS,
+      chips=slices * tpu_slice.devices,
+      note=note if slices == 1 else f'{note} {SEVERAL_SLICES}',
+      constants=arithmetic.constants(tpu_slice.chip),
       environment={'LIBTPU_INIT_ARGS': compile_step.tpu_flags()},
       points=[
           _point(
               model,
-              tpu_slice.name,
+              tpu_slice,
               trial,
               dcn_ms,
               settings(base_settings, trial.point, slices),
@@ -87,16 +94,17 @@ def settings(
 
 def _point(
     model: arithmetic.Model,
-    slice_name: str,
+    tpu_slice: hardware.Slice,
     trial: trials_lib.Trial,
     dcn_ms: float,
     changed: dict[str, Any],
 ) -> result_lib.Point:
   point, estimate, found = trial.point, trial.estimate, trial.result or {}
   hbm = found.get('hbm_gib', estimate.hbm_gib)
-  fits = trial.status == 'ok' and hbm <= hardware.USABLE_HBM_GIB
+  usable = tpu_slice.chip.usable_hbm_gib
+  fits = trial.status == 'ok' and hbm <= usable
   # The compiler gives up on what does not fit before it has counted it all.
-  excess = found.get('excess_gib', max(0.0, hbm - hardware.USABLE_HBM_GIB))
+  excess = found.get('excess_gib', max(0.0, hbm - usable))
   seconds = (trial.step_ms + dcn_ms) / 1e3
   by_kind = dict(found.get('communication_by_kind', {}))
   if dcn_ms:
@@ -118,8 +126,8 @@ def _point(
       communication_ms=trial.communication_ms + dcn_ms,
       step_ms=trial.step_ms + dcn_ms,
       images_per_second_per_chip=rate,
-      mfu=hardware.utilization(rate, 3 * model.forward_flops),
-      verdict=_verdict(model, slice_name, trial, fits, excess),
+      mfu=hardware.utilization(tpu_slice.chip, rate, 3 * model.forward_flops),
+      verdict=_verdict(model, tpu_slice.name, trial, fits, excess),
       estimate=result_lib.FirstEstimate(
           gib=dict(estimate.gib),
           compute_ms=estimate.compute_ms,

@@ -112,7 +112,7 @@ def points(experiment: type, space: Space) -> list[Point]:
   Raises:
     ValueError: a value does not exist, or a mesh is not for this slice.
   """
-  chips = hardware.find_slice(space.slice_name).chips
+  chips = hardware.find_slice(space.slice_name).devices
   is_dense = experiment().num_moe_layers() == 0
   remats = space.remats or [
       name
@@ -153,7 +153,7 @@ def points(experiment: type, space: Space) -> list[Point]:
 
 def check_mesh(slice_name: str, mesh: Sequence[int]) -> None:
   """Raises ValueError if that mesh is not for this slice."""
-  chips = hardware.find_slice(slice_name).chips
+  chips = hardware.find_slice(slice_name).devices
   if len(mesh) != len(axis_rules.MESH_AXES) or math.prod(mesh) != chips:
     raise ValueError(
         f'mesh {" x ".join(map(str, mesh))}: a {slice_name} needs a size for'

@@ -1,13 +1,15 @@
 """What a sweep found, as tables and texts for people."""
 
-from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import result as result_lib
 
-HBM = f'HBM GiB of {hardware.USABLE_HBM_GIB}'
 
+def columns(point: result_lib.Point, usable_gib: float) -> dict[str, str]:
+  """Returns the cells of a point's row by title; '~' is for arithmetic.
 
-def columns(point: result_lib.Point) -> dict[str, str]:
-  """Returns the cells of a point's row by title; '~' is for arithmetic."""
+  Args:
+    point: of a sweep.
+    usable_gib: what programs may use of the memory of a chip.
+  """
   gb = {kind: v.gb for kind, v in point.collectives.items()}
   reduced = gb.get('all-reduce', 0) + gb.get('reduce-scatter', 0)
   remat = point.remat
@@ -23,7 +25,7 @@ def columns(point: result_lib.Point) -> dict[str, str]:
       'remat': remat,
       'images': str(point.images_per_chip),
       'effort': point.effort,
-      HBM: f'{sized}{point.hbm_gib:.2f}',
+      f'HBM GiB of {usable_gib:g}': f'{sized}{point.hbm_gib:.2f}',
       'all-to-all GB': compiled + _short(gb.get('all-to-all', 0)),
       'gather GB': compiled + _short(gb.get('all-gather', 0)),
       'reduce GB': compiled + _short(reduced),
@@ -92,11 +94,13 @@ def compare(a: result_lib.Result, b: result_lib.Result) -> list[dict[str, str]]:
   before = {key(p): p for p in a.points if p.effort != 'none'}
   pairs = [(before[key(p)], p) for p in b.points if key(p) in before]
   pairs.sort(key=lambda pair: -abs(pair[1].step_ms - pair[0].step_ms))
+  usable_gib = b.constants['usable_hbm_gib']
   rows = []
   for old, new in pairs:
-    cells = columns(new)
+    cells = columns(new, usable_gib)
     row = {t: cells[t] for t in ('mesh', 'preset', 'remat', 'images', 'effort')}
-    for title in (HBM, 'compute ms', 'commun. ms', 'step ms', 'MFU'):
-      row[title] = f'{columns(old)[title]} → {cells[title]}'
+    changed = [t for t in cells if t.startswith('HBM')]
+    for title in (*changed, 'compute ms', 'commun. ms', 'step ms', 'MFU'):
+      row[title] = f'{columns(old, usable_gib)[title]} → {cells[title]}'
     rows.append(row)
   return rows

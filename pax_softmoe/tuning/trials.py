@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
-from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import arithmetic
 from pax_softmoe.tuning import space
 
@@ -49,8 +48,7 @@ class Trial:
     """That of the result; without one, what arithmetic says of the memory."""
     if self.result:
       return self.result['status']
-    fits = self.estimate.hbm_gib <= hardware.USABLE_HBM_GIB
-    return 'ok' if fits else 'out of memory'
+    return 'ok' if self.estimate.fits() else 'out of memory'
 
   @property
   def compute_ms(self) -> float:
@@ -82,11 +80,7 @@ class Trial:
 
 def candidates(trials: Sequence[Trial]) -> list[Trial]:
   """Returns the points worth compiling, the most promising first."""
-  fitting = [
-      t
-      for t in trials
-      if t.estimate.hbm_gib <= MEMORY_SLACK * hardware.USABLE_HBM_GIB
-  ]
+  fitting = [t for t in trials if t.estimate.fits(MEMORY_SLACK)]
   if not fitting:
     # Even the smallest is too big by arithmetic: let the compiler say it.
     return sorted(trials, key=lambda t: t.estimate.hbm_gib)[:1]

@@ -115,12 +115,12 @@ def test_what_is_shipped_fits_its_slice(name, slices, monkeypatch):
   monkeypatch.undo()
   count, tpu_slice = hardware.parse_slices(slices)
   experiment = getattr(experiments, name).with_settings(SLICE=slices)()
-  chips = count * tpu_slice.chips
+  chips = count * tpu_slice.devices
   monkeypatch.setattr(jax, 'device_count', lambda: chips)
   experiment.validate()
   entry = stored.find(type(experiment), slices)
   assert set(entry['settings']) <= set(stored.SETTINGS)
-  assert 0 < entry['estimate']['hbm_gib'] <= hardware.USABLE_HBM_GIB
+  assert 0 < entry['estimate']['hbm_gib'] <= tpu_slice.chip.usable_hbm_gib
   assert 0 < entry['estimate']['mfu'] < 1
 
 

@@ -13,17 +13,24 @@ import time
 import pax_jobs
 from pax_softmoe.launch import scripts
 from pax_softmoe.tools import jobs
+from pax_softmoe.tpu import hardware
 import pytest
 
 SETTINGS = {**pax_jobs.TINY, 'NUM_EXPERTS': 4}
 
 
-def write(folder, job_dir='gs://bucket/jobs/tiny', flags=('--exp=x',), **rest):
+def write(
+    folder,
+    job_dir='gs://bucket/jobs/tiny',
+    flags=('--exp=x',),
+    slice_name='v4-8',
+    **rest,
+):
   job = scripts.Job(
       name='tiny',
       flags=flags,
       job_dir=str(job_dir),
-      accelerator='v4-8',
+      tpu_slice=hardware.find_slice(slice_name),
       zone='us-central2-b',
       **rest,
   )
@@ -48,6 +55,31 @@ def executable(path, text):
   path.write_text(text)
   path.chmod(0o755)
   return str(path)
+
+
+@pytest.mark.parametrize(
+    'slice_name, accelerator, runtime',
+    [
+        ('v4-8', 'v4-8', 'tpu-ubuntu2204-base'),
+        ('v5e-256', 'v5litepod-256', 'v2-alpha-tpuv5-lite'),
+        ('v5p-128', 'v5p-128', 'v2-alpha-tpuv5'),
+        ('v6e-256', 'v6e-256', 'v2-alpha-tpuv6e'),
+    ],
+)
+def test_chips_by_the_names_of_google_cloud(
+    slice_name, accelerator, runtime, tmp_path
+):
+  write(tmp_path, slice_name=slice_name)
+  create = (tmp_path / 'create.sh').read_text()
+  assert f'\nACCELERATOR={accelerator}\n' in create
+  assert f'\nRUNTIME={runtime}\n' in create
+  assert f'\nACCELERATOR={accelerator}\n' in (tmp_path / 'xpk.sh').read_text()
+
+
+def test_a_chip_without_scripts_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='tpu7x-8: .* use one of v4, v5e'):
+    write(tmp_path / 'out', slice_name='tpu7x-8')
+  assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_weights_of_stacks_compute_the_same_in_single_blocks():
   params = own.Pack([single[name].whole() for name in names])
   got = layer_testing.apply(layers[False], {'params': params}, images)
   want = layer_testing.apply(layers[True], weights[True], images)
-  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
   # The weights matter: others give something else.
   other = layer_testing.apply(layers[False], weights[False], images)
   assert np.abs(other - want).max() > 0.1

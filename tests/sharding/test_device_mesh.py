@@ -6,6 +6,7 @@ import numpy as np
 from pax_softmoe import experiments
 from pax_softmoe.sharding import device_mesh
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import layout
 from paxml import partitioning
 from praxis import pax_fiddle
@@ -13,12 +14,8 @@ import pytest
 
 
 def chips_of(slice_name, slices=1):
-  coordinates = hardware.find_slice(slice_name).coordinates
-  return [
-      layout.Chip(s * len(coordinates) + i, c, slice_index=s)
-      for s in range(slices)
-      for i, c in enumerate(coordinates)
-  ]
+  of = hardware.find_slice(slice_name)
+  return [chip for i in range(slices) for chip in layout.devices(of, i)]
 
 
 @pytest.mark.parametrize('mesh', [(1, 1, 64, 1), (1, 4, 16, 1), (1, 1, 4, 16)])
@@ -84,7 +81,7 @@ def test_pax_takes_the_mesh_of_an_experiment(is_config, monkeypatch):
 @pytest.mark.libtpu
 def test_flagship_on_512_chips_of_the_tpu_compiler(monkeypatch):
   try:
-    chips = hardware.topology_devices('v4-1024')
+    chips = libtpu.topology_devices('v4-1024')
   except RuntimeError as error:
     pytest.skip(str(error))
   monkeypatch.setattr(jax, 'devices', lambda: chips)

@@ -32,7 +32,10 @@ def test_command_writes_the_tuned_job(tmp_path, capsys):
       '--exit_after_ondemand_checkpoint',
   ]
   text = (folder / 'create.sh').read_text()
-  assert '\nACCELERATOR=v4-128\nSLICES=2\nZONE=z\n' in text
+  assert (
+      '\nACCELERATOR=v4-128\nRUNTIME=tpu-ubuntu2204-base\nSLICES=2\nZONE=z\n'
+      in text
+  )
   assert 'export LIBTPU_INIT_ARGS=--a=1\n' in (folder / 'host.sh').read_text()
 
 

@@ -13,7 +13,7 @@ def test_the_best_point_is_a_command_to_paste(capsys):
   points = [best, *found.points[1:]]
   tune_output.print_result(dataclasses.replace(found, points=points))
   text = capsys.readouterr().out
-  assert 'E on v4-8, 4 chips: estimates, best first' in text
+  assert 'E on v4-8, 4 devices: estimates, best first' in text
   assert 'python -m paxml.main "--exp=a.B"' in text
   assert found.note in text
 

@@ -52,6 +52,51 @@ def test_one_run(collective, tpu_slice, milliseconds, hops):
   assert links.seconds(collective, tpu_slice) == pytest.approx(want)
 
 
+# A full v5e: 16 x 16 chips, closed to rings; an eighth is closed along y only.
+FLAT = hardware.find_slice('v5e-256')
+HALF = hardware.find_slice('v5e-128')
+# 2 x 2 x 1 chips of two devices each: devices 0 and 1 are of one chip.
+PAIRS = hardware.find_slice('tpu7x-8')
+# What one link of a TPU7x carries in a millisecond.
+MS7 = 90_000_000
+
+
+@pytest.mark.parametrize(
+    'collective, tpu_slice, milliseconds, hops',
+    [
+        # Each of 256 receives 255/256 over four links.
+        (
+            sent('all-gather', 1024 * MS, (tuple(range(256)),)),
+            *(FLAT, 255, 16),
+        ),
+        # Each of 128 receives 127/128: one link in x, two in y.
+        (
+            sent('all-gather', 384 * MS, (tuple(range(128)),)),
+            *(HALF, 127, 7 + 8),
+        ),
+        # What both devices of a chip send to each other uses no link.
+        (
+            sent('all-gather', MS7, ((0, 1), (2, 3), (4, 5), (6, 7))),
+            PAIRS,
+            0,
+            0,
+        ),
+        # Four groups of two in x, two a chip: both use the one link between.
+        (
+            sent('all-gather', 2 * MS7, ((0, 2), (1, 3), (4, 6), (5, 7))),
+            *(PAIRS, 2, 1),
+        ),
+        # One group of all eight: a chip passes on seven eighths, by two links.
+        (sent('all-gather', 16 * MS7, (tuple(range(8)),)), PAIRS, 7, 2),
+        # Half of the bytes of four devices over the two lines across the middle.
+        (sent('all-to-all', 2 * MS7, (tuple(range(8)),)), PAIRS, 2, 2),
+    ],
+)
+def test_one_run_on_other_chips(collective, tpu_slice, milliseconds, hops):
+  want = milliseconds * 1e-3 + hops * HOP
+  assert links.seconds(collective, tpu_slice) == pytest.approx(want)
+
+
 def test_coordinates_say_where_the_mesh_has_its_devices():
   # Devices 0 and 1 are the ends of a line of four in z, not neighbours in x.
   ends = [(0, 0, 0), (0, 0, 3)]

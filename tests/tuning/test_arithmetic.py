@@ -1,6 +1,7 @@
 """The first estimate: what its parts add up to."""
 
 from pax_softmoe import experiments
+from pax_softmoe.tpu import hardware
 from pax_softmoe.tuning import arithmetic
 import pytest
 from sweep_results import estimate_at
@@ -19,9 +20,11 @@ def test_keeping_more_takes_memory_and_saves_compute(flagship):
 
 
 def test_gradients_between_slices():
-  got = arithmetic.Model(experiments.SoftMoEH14).dcn_seconds(2, 64)
+  model = arithmetic.Model(experiments.SoftMoEH14)
+  v4_128 = hardware.find_slice('v4-128')
+  got = model.dcn_seconds(2, v4_128)
   # 27.3 B parameters in bfloat16, in 64 parts, there and back by half.
   want = 27_318_132_649 * 2 / 64 / 6.25e9
   assert got == pytest.approx(want)
-  four = arithmetic.Model(experiments.SoftMoEH14).dcn_seconds(4, 64)
+  four = model.dcn_seconds(4, v4_128)
   assert four == pytest.approx(1.5 * want)

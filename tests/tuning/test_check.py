@@ -3,7 +3,7 @@
 from pax_softmoe import experiments
 from pax_softmoe.experiments import stored
 from pax_softmoe.tools import main
-from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import check
 import pytest
 
@@ -56,7 +56,7 @@ def test_command_records_and_compares(tmp_path, monkeypatch, capsys):
 def test_flagship_compiles_as_recorded(tmp_path):
   """Upon a change that is meant: softmoe tune SoftMoEH14 --check --write."""
   try:
-    hardware.libtpu_path()
+    libtpu.path()
   except RuntimeError as error:
     pytest.skip(str(error))
   found = check.compile_cut(experiments.SoftMoEH14, tmp_path)

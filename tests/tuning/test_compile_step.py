@@ -2,7 +2,7 @@
 
 import sys
 
-from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import compile_step
 import pytest
 from sweep_results import REQUEST
@@ -26,7 +26,7 @@ def test_without_libtpu_the_cpu_tells_what_is_exchanged(tmp_path):
 @pytest.mark.libtpu
 def test_step_for_four_tpus(tmp_path):
   try:
-    hardware.libtpu_path()
+    libtpu.path()
   except RuntimeError as error:
     pytest.skip(str(error))
   request = REQUEST | {'target': 'tpu'}

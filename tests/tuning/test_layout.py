@@ -3,6 +3,7 @@
 from pax_softmoe.sharding import device_mesh
 from pax_softmoe.sharding import fits
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import layout
 import pytest
 
@@ -27,7 +28,7 @@ def test_places_of_a_mesh_fill_the_slice():
 @pytest.mark.libtpu
 def test_places_are_those_that_jax_gives_real_chips():
   try:
-    chips = hardware.topology_devices('v4-32')
+    chips = libtpu.topology_devices('v4-32')
   except RuntimeError as error:
     pytest.skip(str(error))
   for mesh in fits.meshes(len(chips)):

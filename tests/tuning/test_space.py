@@ -55,7 +55,7 @@ def test_every_point_is_valid(name, slice_name):
   points = space.points(experiment, space.Space(slice_name))
   assert points and len(set(points)) == len(points)
   for point in points:
-    assert point.chips == hardware.find_slice(slice_name).chips
+    assert point.chips == hardware.find_slice(slice_name).devices
     changed = experiment.with_settings(**point.settings())()
     assert fits.mesh_problem(changed, point.mesh) is None
 

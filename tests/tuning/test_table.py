@@ -14,8 +14,8 @@ from sweep_results import results
 def test_point_with_low_effort_has_compute_by_arithmetic():
   low = results().points[1]
   assert low.compute_ms == 100
-  assert table.columns(low)['compute ms'] == '~100'
-  assert table.columns(low)[table.HBM] == '16.00'
+  assert table.columns(low, 30.75)['compute ms'] == '~100'
+  assert table.columns(low, 30.75)['HBM GiB of 30.75'] == '16.00'
 
 
 def test_memory_is_by_arithmetic_without_libtpu():
@@ -27,8 +27,8 @@ def test_memory_is_by_arithmetic_without_libtpu():
       low={'status': 'ok', 'target': 'cpu', 'collectives': EXCHANGED},
   )
   result = report.report(FakeModel(), 'E', 'v4-8', [trial], {})
-  cells = table.columns(result.points[0])
-  assert cells[table.HBM] == '~38.00'
+  cells = table.columns(result.points[0], 30.75)
+  assert cells['HBM GiB of 30.75'] == '~38.00'
   assert cells['all-to-all GB'] == '0.5'
   assert cells['verdict'].startswith('by arithmetic 7.25 GiB too big')
 
