@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
-import jaxlib
+import jax
 from pax_softmoe.hlo import collectives
 from pax_softmoe.tpu import hardware
 from pax_softmoe.tpu import libtpu
@@ -55,9 +55,7 @@ def report(
   dcn_ms = 1e3 * model.dcn_seconds(slices, tpu_slice) if slices > 1 else 0.0
   note = NOTE.format(
       chip=tpu_slice.chip.name,
-      compiler=(
-          f'libtpu {libtpu.version() or "unknown"}, jaxlib {jaxlib.__version__}'
-      ),
+      compiler=f'libtpu {libtpu.version() or "unknown"}, jax {jax.__version__}',
   )
   return result_lib.Result(
       experiment=experiment,
