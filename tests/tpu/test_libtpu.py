@@ -7,6 +7,7 @@ import sys
 
 import jax
 from jax import numpy as jnp
+import numpy as np
 from pax_softmoe.hlo import collectives
 from pax_softmoe.hlo import costs
 from pax_softmoe.hlo import module
@@ -163,3 +164,25 @@ def test_cycles_of_a_loop_grow_with_its_turns(compiled_for_tpu):
   assert product.count == 7
   # A tiny product takes hundreds of cycles, not millions.
   assert 100 < product.each < 100_000
+
+
+@pytest.mark.libtpu
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 10), reason='libtpu 0.0.11.4 knows no tpu7x'
+)
+def test_what_sparse_cores_exchange_counts_once(eight_tpus):
+  del eight_tpus
+  mesh = jax.sharding.Mesh(np.array(libtpu.topology_devices('tpu7x-16')), 'x')
+  rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('x'))
+  x = jax.ShapeDtypeStruct((4096, 4096), jnp.bfloat16, sharding=rows)
+
+  def step(w, x):
+    return w - jax.grad(lambda w: jnp.sum(jnp.tanh(x @ w)))(w)
+
+  program = read(jax.jit(step, out_shardings=rows).lower(x, x).compile())
+  # They run beside the rest, as calls that start and are waited for.
+  assert any(i.opcode == 'async-start' for i in program.instructions)
+  found = {c.kind: c for c in collectives.collectives(program)}
+  assert found.keys() == {'all-gather', 'reduce-scatter'}
+  for c in found.values():
+    assert (c.count, c.bytes, c.group_size) == (1, 4096 * 4096 * 2, 16)
