@@ -5,8 +5,9 @@ PYTHON ?= $(shell .ci/find_python 3.11 3.12)
 # For the tests on other versions; give the path of one that is not found.
 PYTHON310 ?= $(shell .ci/find_python 3.10)
 PYTHON312 ?= $(shell .ci/find_python 3.12)
-# For the newest jax.
-PYTHON_NEW ?= $(shell .ci/find_python 3.11 3.12)
+# For the newest jax: make test-new NEW=.venv-313 PYTHON_NEW=/path/to/python3.13
+PYTHON_NEW ?= $(shell .ci/find_python 3.11 3.12 3.13)
+NEW ?= .venv-new
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 JOB_DIR ?= runs/SoftMoEFashionMnist
@@ -26,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 env: $(VENV)/.installed
 env-dev: $(VENV)/.installed-dev
-env-new: .venv-new/.installed
+env-new: $(NEW)/.installed
 env-pins: .venv-pins/.installed
 
 # $(call make-env,FOLDER,PYTHON,VERSION,VARIABLE,LOCK)
@@ -55,13 +56,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock requirements-tp
 	$(call make-env,.venv-pins,$(PYTHON310),3.10,PYTHON310,requirements-pins.lock)
 	touch $@
 
-.venv-new/.installed: requirements-new.lock requirements-dev.lock \
+$(NEW)/.installed: requirements-new.lock requirements-dev.lock \
 		requirements-tpu-new.lock setup.cfg
-	$(call make-env,.venv-new,$(PYTHON_NEW),3.11,PYTHON_NEW,requirements-new.lock)
-	.venv-new/bin/uv pip install --quiet --python .venv-new/bin/python \
+	$(call make-env,$(NEW),$(PYTHON_NEW),3.11,PYTHON_NEW,requirements-new.lock)
+	$(NEW)/bin/uv pip install --quiet --python $(NEW)/bin/python \
 	  --no-deps --require-hashes -r requirements-dev.lock
-	.venv-new/bin/uv pip install --quiet --python .venv-new/bin/python \
-	  --no-deps --require-hashes --target .venv-new/libtpu \
+	$(NEW)/bin/uv pip install --quiet --python $(NEW)/bin/python \
+	  --no-deps --require-hashes --target $(NEW)/libtpu \
 	  -r requirements-tpu-new.lock
 	touch $@
 
@@ -82,10 +83,10 @@ test-slow: env-dev
 
 # On jax 0.10.2: what CI runs of it, and everything.
 test-new-core: env-new
-	.venv-new/bin/python -m pytest -q $(NEW_CORE)
+	$(NEW)/bin/python -m pytest -q $(NEW_CORE)
 
 test-new: env-new
-	.venv-new/bin/python -m pytest -q
+	$(NEW)/bin/python -m pytest -q
 
 # On Pax' own pins: Python 3.10 and jax 0.4.26.
 test-pins: env-pins
