@@ -139,6 +139,25 @@ def restore() -> list[str]:
   return found
 
 
+def keep_dimensions_of_outputs() -> None:
+  """Corrects what Pax does to outputs of one device, or with one row on each.
+
+  Releases after 1.4.0, as of July 2026, take such outputs for those of pmap and
+  drop their first dimension, in silence. 1.4.0 returns the first shard as it is,
+  which is right for pjit, the only way in which the experiments here run.
+  """
+  from praxis import py_utils
+
+  if 'squeeze' in py_utils._unreplicate.__code__.co_names:
+    py_utils._unreplicate = _first_shard
+
+
+def _first_shard(data: Any) -> Any:
+  import jax
+
+  return data.addressable_data(0) if isinstance(data, jax.Array) else data
+
+
 def is_prepared(builder: Any) -> bool:
   """Returns whether the files of a `tfds.core.DatasetBuilder` are there.
 

@@ -100,3 +100,36 @@ def test_a_builder_without_the_new_method_is_asked_for_its_files(tmp_path):
 
   assert not compat.is_prepared(Old())
   assert compat.is_prepared(New())
+
+
+def head_unreplicate(x):
+  """What Pax after 1.4.0 does to the output of one device."""
+  return x[0] if len(jax.local_devices()) == 1 else x.squeeze(0)
+
+
+def test_outputs_keep_their_dimensions(monkeypatch):
+  from praxis import py_utils
+
+  monkeypatch.setattr(py_utils, '_unreplicate', head_unreplicate)
+  compat.keep_dimensions_of_outputs()
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ('x',))
+  for spec in (('x',), ()):
+    sharding = jax.sharding.NamedSharding(
+        mesh, jax.sharding.PartitionSpec(*spec)
+    )
+    one_row = jax.device_put(np.array([[1.0, 2]]), sharding)
+    got = py_utils.maybe_unreplicate_for_fully_replicated(
+        {'a': one_row, 'b': 3}
+    )
+    assert got['a'].tolist() == [[1, 2]] and got['b'] == 3
+
+
+def test_what_is_right_in_pax_is_left(monkeypatch):
+  from praxis import py_utils
+
+  def right(x):
+    return x.addressable_data(0)
+
+  monkeypatch.setattr(py_utils, '_unreplicate', right)
+  compat.keep_dimensions_of_outputs()
+  assert py_utils._unreplicate is right

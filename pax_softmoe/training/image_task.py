@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import logging
 import jax
+from pax_softmoe import compat
 from pax_softmoe.checkpoints import adapt
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import warm_start
@@ -34,6 +35,10 @@ class ImageTask(tasks_lib.SingleTask):
   init_from: str = ''
   init_head: bool = True
   fewshot: fewshot_sets.FewShotPlan | None = None
+
+  def setup(self) -> None:
+    compat.keep_dimensions_of_outputs()
+    super().setup()
 
   def apply_init_checkpoint_rules(
       self,
