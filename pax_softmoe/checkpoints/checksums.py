@@ -22,8 +22,9 @@ from etils import epath
 NAME = 'checksums.json'
 _KIND = 'crc32'
 _PART = re.compile(r'checksums\.\d+-of-\d+\.json')
-# What orbax adds to a checkpoint after it was written.
-_LATER = ('commit_success.txt', 'LOCKED')
+# What orbax adds to a checkpoint after it was written, or completes then: the
+# last has the times of the write.
+_LATER = ('commit_success.txt', 'LOCKED', '_CHECKPOINT_METADATA')
 _BLOCK_BYTES = 2**23
 # Waiting for storage takes longer than the sums.
 _THREADS = 16

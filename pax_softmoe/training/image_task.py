@@ -36,9 +36,9 @@ class ImageTask(tasks_lib.SingleTask):
   init_head: bool = True
   fewshot: fewshot_sets.FewShotPlan | None = None
 
-  def setup(self) -> None:
+  def __post_init__(self) -> None:
     compat.keep_dimensions_of_outputs()
-    super().setup()
+    super().__post_init__()
 
   def apply_init_checkpoint_rules(
       self,

@@ -3,11 +3,13 @@
 import checkpoint_files
 import jax
 import numpy as np
+from pax_softmoe import compat
 from pax_softmoe.checkpoints import lazy_array
 from pax_softmoe.checkpoints import reading
 from pax_softmoe.model_size import counts
 from pax_softmoe.training import image_task
 from paxml import train_states
+from praxis import py_utils
 import pytest
 
 
@@ -46,3 +48,12 @@ def test_weights_of_another_model_are_refused(tiny_job):
   )
   with pytest.raises(ValueError, match='set MODEL_DIMS'):
     task_of(str(tiny_job), MODEL_DIMS=32).apply_init_checkpoint_rules(state, '')
+
+
+def test_a_task_corrects_what_pax_does_to_outputs(monkeypatch):
+  def after_1_4_0(x):
+    return x.squeeze(0)
+
+  monkeypatch.setattr(py_utils, '_unreplicate', after_1_4_0)
+  task_of('')
+  assert py_utils._unreplicate is compat._first_shard
