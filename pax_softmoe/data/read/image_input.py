@@ -54,6 +54,8 @@ _SETTINGS = (
     'mixup',
 )
 _SETTINGS_FILE = 'settings.json'
+# Beside the settings in that file: the version of TensorFlow.
+_WRITER = 'tensorflow'
 
 
 class ImageInput(seqio_input.SeqIOInput):
@@ -160,7 +162,8 @@ class ImageInput(seqio_input.SeqIOInput):
       checkpoint.write(os.path.join(folder, 'iterator'))
       state = io.BytesIO()
       with zipfile.ZipFile(state, 'w') as archive:
-        archive.writestr(_SETTINGS_FILE, json.dumps(self._settings))
+        saved = {**self._settings, _WRITER: tf.__version__}
+        archive.writestr(_SETTINGS_FILE, json.dumps(saved))
         for name in os.listdir(folder):
           archive.write(os.path.join(folder, name), name)
     return state.getvalue()
@@ -168,10 +171,21 @@ class ImageInput(seqio_input.SeqIOInput):
   def _set_state_internal(self, state: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
       with zipfile.ZipFile(io.BytesIO(state)) as archive:
-        self._check_settings(json.loads(archive.read(_SETTINGS_FILE)))
+        saved = json.loads(archive.read(_SETTINGS_FILE))
+        self._check_settings(saved)
         archive.extractall(folder)
       checkpoint = tf.train.Checkpoint(iterator=self._iter)
-      checkpoint.read(os.path.join(folder, 'iterator')).assert_consumed()
+      try:
+        checkpoint.read(os.path.join(folder, 'iterator')).assert_consumed()
+      except tf.errors.OpError as error:
+        raise ValueError(
+            f'ImageInput {self.name!r}: TensorFlow {tf.__version__} cannot read'
+            ' the saved place in the data, which TensorFlow'
+            f' {saved.get(_WRITER, "of another version")} wrote; resume with'
+            ' the versions that the job began with, or set'
+            ' train.enable_input_checkpointing=False to start the data afresh'
+            f' ({str(error.message)[:200]})'
+        ) from error
 
   @property
   def _settings(self) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Tests of the Pax input, mostly on 37 tiny images that can be told apart."""
 
 import io
+import re
+import zipfile
 
 import numpy as np
 from pax_softmoe.data.ops import image_ops
@@ -364,6 +366,27 @@ def test_state_of_another_input_is_refused(numbered, fields, message):
   with pytest.raises(ValueError, match=message) as error:
     make(numbered, **fields).set_state(state)
   assert '\n' not in str(error.value)
+
+
+def test_a_place_that_tensorflow_cannot_read_names_versions(numbered):
+  state = make(numbered).get_state()
+  other = io.BytesIO()
+  with zipfile.ZipFile(io.BytesIO(state)) as saved:
+    with zipfile.ZipFile(other, 'w') as archive:
+      # The names of an iterator's parts are those of the version that wrote it.
+      for name in saved.namelist():
+        content = saved.read(name).replace(tf.__version__.encode(), b'2.9.3')
+        if name.startswith('iterator.index'):
+          content = b''
+        archive.writestr(name, content)
+  with pytest.raises(
+      ValueError,
+      match=(
+          rf"'numbered': TensorFlow {re.escape(tf.__version__)} cannot read .*"
+          r' which TensorFlow 2\.9\.3 wrote; resume with the versions'
+      ),
+  ):
+    make(numbered).set_state(other.getvalue())
 
 
 def test_input_can_be_saved_with_changed_ops(numbered):
