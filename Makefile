@@ -12,8 +12,12 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 JOB_DIR ?= runs/SoftMoEFashionMnist
 # What make test-new-core runs.
-NEW_CORE := tests/test_routing.py tests/layers/test_soft_moe.py tests/hlo \
-	tests/test_compat.py tests/test_startup.py
+NEW_CORE := tests/test_routing.py tests/test_routing_sparse.py \
+	tests/layers/test_soft_moe.py tests/hlo tests/test_compat.py \
+	tests/test_startup.py tests/test_stacks.py tests/test_cuda.py \
+	tests/sharding/test_sharding_equality.py tests/tpu/test_libtpu.py \
+	tests/tuning/test_compile_step.py::test_step_for_four_tpus \
+	tests/test_paxml_main.py::test_train_reports_accuracy_and_where_everything_is
 # What make test-pins runs; the TPU compiler is none of Pax' own pins.
 PINS_TESTS ?= -m "not tpu and not slow and not libtpu"
 PINS_CORE := tests/test_routing.py tests/layers/test_soft_moe.py \
@@ -22,12 +26,13 @@ PINS_CORE := tests/test_routing.py tests/layers/test_soft_moe.py \
 # A start compiles thousands of modules of the libraries if it may not keep them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: env env-dev env-new env-pins train test test-slow test-new \
+.PHONY: env env-dev env-gpu env-new env-pins train test test-slow test-new \
 	test-new-core test-pins test-pins-core test-312 bazel-test golden lint format docs clean
 
 env: $(VENV)/.installed
 env-dev: $(VENV)/.installed-dev
 env-new: $(NEW)/.installed
+env-gpu: .venv-gpu/.installed
 env-pins: .venv-pins/.installed
 
 # $(call make-env,FOLDER,PYTHON,VERSION,VARIABLE,LOCK)
@@ -64,6 +69,17 @@ $(NEW)/.installed: requirements-new.lock requirements-dev.lock \
 	$(NEW)/bin/uv pip install --quiet --python $(NEW)/bin/python \
 	  --no-deps --require-hashes --target $(NEW)/libtpu \
 	  -r requirements-tpu-new.lock
+	touch $@
+
+# For NVIDIA GPUs. With CUDA of requirements-gpu.lock:
+# make env-gpu GPU_BASE=requirements.lock GPU_LOCK=requirements-gpu.lock
+GPU_BASE ?= requirements-new.lock
+GPU_LOCK ?= requirements-gpu-new.lock
+
+.venv-gpu/.installed: $(GPU_BASE) $(GPU_LOCK) requirements-dev.lock setup.cfg
+	$(call make-env,.venv-gpu,$(PYTHON_NEW),3.11,PYTHON_NEW,$(GPU_BASE))
+	.venv-gpu/bin/uv pip install --quiet --python .venv-gpu/bin/python \
+	  --no-deps --require-hashes -r $(GPU_LOCK) -r requirements-dev.lock
 	touch $@
 
 .venv-312/.installed: requirements.lock requirements-dev.lock setup.cfg
@@ -129,4 +145,4 @@ docs: .venv-docs/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-docs .venv-new .venv-pins .venv-312 build dist *.egg-info
+	rm -rf $(VENV) .venv-docs .venv-gpu .venv-new .venv-pins .venv-312 build dist *.egg-info

@@ -49,11 +49,14 @@ def as_config(name: str, **settings: object) -> str:
 
 
 def run(
-    *command: str, check: bool = True, cwd: pathlib.Path | None = None
+    *command: str,
+    check: bool = True,
+    cwd: pathlib.Path | None = None,
+    python: os.PathLike | str = sys.executable,
 ) -> subprocess.CompletedProcess:
   """Runs `python -m COMMAND` to its end; fails with its output if it does."""
   done = subprocess.run(
-      [sys.executable, '-m', *command],
+      [python, '-m', *command],
       env=environment(),
       cwd=cwd,
       capture_output=True,

@@ -82,18 +82,19 @@ class TrainStep:
     Args:
       options: of the compiler, by name.
     """
-    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    lowered = self._step.lower(
+    return self._step.lower(*self._specs()).compile(options)
+
+  def _specs(self) -> tuple[Any, ...]:
+    return (
         jax.tree_util.tree_map(
             _on_mesh, self.state, self._shardings(self._state_split)
         ),
-        key,
+        jax.ShapeDtypeStruct((2,), jnp.uint32),
         jax.tree_util.tree_map(
             _on_mesh, self.batch, self._shardings(self._batch_split)
         ),
         self._static,
     )
-    return lowered.compile(options)
 
   def arguments(self, state: TrainState, key: Any, batch: NestedMap) -> tuple:
     """Returns what the compiled step is called with: arrays on the mesh.
