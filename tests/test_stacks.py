@@ -20,6 +20,7 @@ OTHERS = [
 ]
 # TensorFlow 2.9 and later ones do not read each other's places in the data.
 PINS = '.venv-pins'
+MAIN = '.venv'
 SETTINGS = {**pax_jobs.TINY, 'NUM_EXPERTS': 4, 'SAVE_INTERVAL_STEPS': 4}
 SETTINGS.update(WARMUP_STEPS=2, COOLDOWN_STEPS=2)
 
@@ -39,15 +40,18 @@ def digests(checkpoint, python=sys.executable):
   return json.loads(text.splitlines()[-1])
 
 
-@pytest.mark.parametrize(
-    'folder',
-    OTHERS
-    or [
-        pytest.param(
-            '', marks=pytest.mark.skip(reason='no other set: make env-new')
-        )
-    ],
-)
+def _cases():
+  """Yields each other set; those but the main one take long, all together."""
+  for folder in OTHERS:
+    yield pytest.param(
+        folder, marks=[] if folder == MAIN else [pytest.mark.slow]
+    )
+  if not OTHERS:
+    reason = 'no other set of libraries is here; make env-new'
+    yield pytest.param('none', marks=pytest.mark.skip(reason=reason))
+
+
+@pytest.mark.parametrize('folder', _cases())
 def test_a_job_goes_on_with_other_libraries(folder, tmp_path):
   other = ROOT / folder / 'bin' / 'python'
   job_dir, there = tmp_path / 'here', tmp_path / 'there'
