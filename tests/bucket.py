@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import contextlib
 import functools
+import importlib
 import os
 import pathlib
 from typing import Any
@@ -10,7 +11,6 @@ from unittest import mock
 
 from etils.epath import backend
 from etils.epath import gpath
-from orbax.checkpoint import type_handlers
 from pax_softmoe.checkpoints import structure
 import tensorflow as tf
 
@@ -47,6 +47,20 @@ def _local(root: pathlib.Path, path: Any) -> Any:
   return path
 
 
+_ORBAX = (
+    'orbax.checkpoint.type_handlers',
+    'orbax.checkpoint._src.serialization.serialization',
+    'orbax.checkpoint._src.serialization.tensorstore_utils',
+)
+
+
+def _module(name: str) -> Any:
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError:
+    return None
+
+
 @contextlib.contextmanager
 def at(root: pathlib.Path):
   """Makes gs://bucket be a folder, for etils, TensorStore and TensorFlow."""
@@ -64,10 +78,16 @@ def at(root: pathlib.Path):
     return {'driver': 'file', 'path': local(path)}
 
   remote = _Backend(root)
+  # Where orbax has what it asks for the place of an array, by its versions.
+  kvstores = [
+      mock.patch.object(module, '_get_kvstore_for_gcs', kvstore)
+      for module in map(_module, _ORBAX)
+      if hasattr(module, '_get_kvstore_for_gcs')
+  ]
   with (
+      contextlib.ExitStack() as stack,
       mock.patch.object(backend, 'tf_backend', remote),
       mock.patch.object(gpath, '_GCS_BACKENDS', {remote}),
-      mock.patch.object(type_handlers, '_get_kvstore_for_gcs', kvstore),
       mock.patch.object(
           structure, 'tensorstore_spec', lambda path: spec(local(path))
       ),
@@ -76,4 +96,6 @@ def at(root: pathlib.Path):
       ),
       mock.patch.object(tf.io, 'read_file', on_paths(tf.io.read_file, 0)),
   ):
+    for patch in kvstores:
+      stack.enter_context(patch)
     yield
