@@ -21,8 +21,13 @@ OTHERS = [
 # TensorFlow 2.9 and later ones do not read each other's places in the data.
 PINS = '.venv-pins'
 MAIN = '.venv'
-SETTINGS = {**pax_jobs.TINY, 'NUM_EXPERTS': 4, 'SAVE_INTERVAL_STEPS': 4}
-SETTINGS.update(WARMUP_STEPS=2, COOLDOWN_STEPS=2)
+SETTINGS = {
+    **pax_jobs.TINY,
+    'NUM_EXPERTS': 4,
+    'SAVE_INTERVAL_STEPS': 4,
+    'WARMUP_STEPS': 2,
+    'COOLDOWN_STEPS': 2,
+}
 
 
 def train(job_dir, steps, python=sys.executable, check=True):

@@ -308,8 +308,7 @@ def _explain(arguments: argparse.Namespace, last: pathlib.Path) -> int:
   if arguments.json:
     json_output.show(dataclasses.asdict(point))
     return 0
-  usable_gib = result.constants['usable_hbm_gib']
-  tune_output.print_table([table.columns(point, usable_gib)])
+  tune_output.print_table([table.columns(point, result.usable_gib)])
   print(table.explain(point))
   return 0
 

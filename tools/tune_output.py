@@ -14,9 +14,8 @@ def print_result(result: Any) -> None:
 
   points = result.points
   shown = [p for p in points if p.status != 'not compiled'] or points[:10]
-  usable_gib = result.constants['usable_hbm_gib']
   rows = [
-      {'#': str(i + 1), **table.columns(p, usable_gib)}
+      {'#': str(i + 1), **table.columns(p, result.usable_gib)}
       for i, p in enumerate(points)
       if p in shown
   ]

@@ -46,7 +46,11 @@ class Executable:
 
   @property
   def peak_bytes(self) -> int:
-    """Memory at the peak: arguments, new results, temporaries and code."""
+    """Memory at the peak: arguments, new results, temporaries and code.
+
+    It may be more than a chip's `usable_hbm_gib`: libtpu 0.0.11.4 only refuses
+    what cannot fit by arguments alone or by temporaries alone.
+    """
     return (
         self.argument_bytes
         + self.output_bytes
@@ -56,12 +60,7 @@ class Executable:
     )
 
   def compute_seconds(self, chip: hardware.Chip) -> float:
-    """The compiler's estimate of a run, without what is sent.
-
-    The compiler only refuses what cannot fit by arguments alone or by
-    temporaries alone: it does compile programs that need more than the
-    `chip.usable_hbm_gib`.
-    """
+    """The compiler's estimate of a run, without what is sent."""
     return sum(cost.total for cost in self.cycles) / chip.clock_hz
 
 

@@ -25,7 +25,7 @@ def draw(result: result_lib.Result, output: epath.Path) -> None:
   points = [p for p in result.points if p.effort != 'none']
   points = points or result.points
   fig, (left, right) = plt.subplots(1, 2, figsize=(15, 6))
-  _draw_memory(left, points, result.constants['usable_hbm_gib'])
+  _draw_memory(left, points, result.usable_gib)
   _draw_times(right, [p for p in points if p.fits][:_MAX_BARS])
   fig.suptitle(
       f'{result.experiment} on {result.slice} ({result.chips} devices):'

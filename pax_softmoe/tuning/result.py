@@ -126,6 +126,11 @@ class Result:
   environment: dict[str, str]
   points: Sequence[Point]
 
+  @property
+  def usable_gib(self) -> float:
+    """What programs may use of the memory of a chip."""
+    return self.constants['usable_hbm_gib']
+
   def as_json(self) -> dict[str, Any]:
     """Returns what `read` reads, as JSON can hold it."""
     return dataclasses.asdict(self)

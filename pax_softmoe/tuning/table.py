@@ -25,7 +25,7 @@ def columns(point: result_lib.Point, usable_gib: float) -> dict[str, str]:
       'remat': remat,
       'images': str(point.images_per_chip),
       'effort': point.effort,
-      f'HBM GiB of {usable_gib:g}': f'{sized}{point.hbm_gib:.2f}',
+      _memory(usable_gib): f'{sized}{point.hbm_gib:.2f}',
       'all-to-all GB': compiled + _short(gb.get('all-to-all', 0)),
       'gather GB': compiled + _short(gb.get('all-gather', 0)),
       'reduce GB': compiled + _short(reduced),
@@ -36,6 +36,10 @@ def columns(point: result_lib.Point, usable_gib: float) -> dict[str, str]:
       'MFU': f'{timed}{point.mfu:.1%}',
       'verdict': point.verdict,
   }
+
+
+def _memory(usable_gib: float) -> str:
+  return f'HBM GiB of {usable_gib:g}'
 
 
 def _short(value: float) -> str:
@@ -94,13 +98,12 @@ def compare(a: result_lib.Result, b: result_lib.Result) -> list[dict[str, str]]:
   before = {key(p): p for p in a.points if p.effort != 'none'}
   pairs = [(before[key(p)], p) for p in b.points if key(p) in before]
   pairs.sort(key=lambda pair: -abs(pair[1].step_ms - pair[0].step_ms))
-  usable_gib = b.constants['usable_hbm_gib']
   rows = []
   for old, new in pairs:
-    cells = columns(new, usable_gib)
+    cells = columns(new, b.usable_gib)
     row = {t: cells[t] for t in ('mesh', 'preset', 'remat', 'images', 'effort')}
-    changed = [t for t in cells if t.startswith('HBM')]
-    for title in (*changed, 'compute ms', 'commun. ms', 'step ms', 'MFU'):
-      row[title] = f'{columns(old, usable_gib)[title]} → {cells[title]}'
+    memory = _memory(b.usable_gib)
+    for title in (memory, 'compute ms', 'commun. ms', 'step ms', 'MFU'):
+      row[title] = f'{columns(old, b.usable_gib)[title]} → {cells[title]}'
     rows.append(row)
   return rows

@@ -1,5 +1,6 @@
 """Names of single blocks and of stacks, and what a stack's arrays mean."""
 
+import jax
 import layer_testing
 import numpy as np
 from pax_softmoe import experiments
@@ -74,7 +75,9 @@ def test_weights_of_stacks_compute_the_same_in_single_blocks():
   params = own.Pack([single[name].whole() for name in names])
   got = layer_testing.apply(layers[False], {'params': params}, images)
   want = layer_testing.apply(layers[True], weights[True], images)
-  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+  # jax 0.10.2 rounds scanned and single blocks differently.
+  atol = 1e-6 if jax.__version_info__ < (0, 10) else 5e-6
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=atol)
   # The weights matter: others give something else.
   other = layer_testing.apply(layers[False], weights[False], images)
   assert np.abs(other - want).max() > 0.1

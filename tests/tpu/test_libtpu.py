@@ -16,6 +16,15 @@ from pax_softmoe.tpu import libtpu
 import pytest
 
 X_BYTES = 8 * 16 * 256 * 4
+needs_tpu7x = pytest.mark.skipif(
+    jax.__version_info__ < (0, 10), reason='libtpu 0.0.11.4 knows no tpu7x'
+)
+CHIPS = [
+    pytest.param(
+        chip, id=chip.name, marks=[needs_tpu7x] if chip.name == 'tpu7x' else []
+    )
+    for chip in hardware.CHIPS
+]
 
 
 def read(compiled):
@@ -55,11 +64,9 @@ def test_libtpu_is_found_by_variable_first(monkeypatch, tmp_path):
 
 
 @pytest.mark.libtpu
-@pytest.mark.parametrize('chip', hardware.CHIPS, ids=lambda chip: chip.name)
+@pytest.mark.parametrize('chip', CHIPS)
 def test_devices_are_those_of_the_slice(chip, eight_tpus):
   del eight_tpus  # There is libtpu.
-  if chip.name == 'tpu7x' and jax.__version_info__ < (0, 10):
-    pytest.skip('libtpu 0.0.11.4 knows no tpu7x')
   for name, tpu_slice in hardware.SLICES.items():
     if tpu_slice.chip is chip:
       devices = libtpu.topology_devices(name)
@@ -94,12 +101,10 @@ def test_version_is_that_of_the_library(eight_tpus):
 
 
 @pytest.mark.libtpu
-@pytest.mark.parametrize('chip', hardware.CHIPS, ids=lambda chip: chip.name)
+@pytest.mark.parametrize('chip', CHIPS)
 def test_a_big_product_nears_the_peak_and_no_more(chip, eight_tpus):
   """So are the matrix units of each chip known, and with them its clock."""
   del eight_tpus
-  if chip.name == 'tpu7x' and jax.__version_info__ < (0, 10):
-    pytest.skip('libtpu 0.0.11.4 knows no tpu7x')
   smallest = next(s for s in hardware.SLICES.values() if s.chip is chip)
   device = libtpu.topology_devices(smallest.name)[0]
   sharding = jax.sharding.SingleDeviceSharding(device)
@@ -167,9 +172,7 @@ def test_cycles_of_a_loop_grow_with_its_turns(compiled_for_tpu):
 
 
 @pytest.mark.libtpu
-@pytest.mark.skipif(
-    jax.__version_info__ < (0, 10), reason='libtpu 0.0.11.4 knows no tpu7x'
-)
+@needs_tpu7x
 def test_what_sparse_cores_exchange_counts_once(eight_tpus):
   del eight_tpus
   mesh = jax.sharding.Mesh(np.array(libtpu.topology_devices('tpu7x-16')), 'x')

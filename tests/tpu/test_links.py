@@ -52,7 +52,7 @@ def test_one_run(collective, tpu_slice, milliseconds, hops):
   assert links.seconds(collective, tpu_slice) == pytest.approx(want)
 
 
-# A full v5e: 16 x 16 chips, closed to rings; an eighth is closed along y only.
+# A full v5e: 16 x 16 chips, closed to rings; half of it, along y only.
 FLAT = hardware.find_slice('v5e-256')
 HALF = hardware.find_slice('v5e-128')
 # 2 x 2 x 1 chips of two devices each: devices 0 and 1 are of one chip.
