@@ -2,6 +2,8 @@
 
 import ast
 import pathlib
+import re
+import subprocess
 
 import pytest
 
@@ -49,3 +51,33 @@ def test_a_package_depends_on_what_it_imports(package):
   deps = ast.literal_eval(values['deps']) if 'deps' in values else []
   want = set().union(*map(imported, (ROOT / package).glob('*.py')))
   assert deps == sorted(want - {f'//{package}'})
+
+
+def test_bazel_looks_for_packages_in_no_environment():
+  ignored = (ROOT / '.bazelignore').read_text().split()
+  named = set()
+  for path in (ROOT / 'Makefile', *(ROOT / 'docs').glob('*.md')):
+    named |= set(re.findall(r'(?<![\w/])\.venv(?:-\w+)?', path.read_text()))
+  assert '.venv-new' in named
+  assert named - set(ignored) == set()
+
+
+def test_bazel_builds_every_folder_with_a_build_file():
+  (patterns,) = re.findall(
+      r'targets=\((.*)\)', (ROOT / 'bazel/test').read_text()
+  )
+  tops = {pattern.split('/')[2].split(':')[0] for pattern in patterns.split()}
+  packages = {'' if str(p) == '.' else p.parts[0] for p in bazel_packages()}
+  assert packages - tops == {'experiments', 'tools'}  # By their other names.
+
+
+def bazel_packages() -> list[pathlib.Path]:
+  """Returns the folders of the checkout that have a BUILD file."""
+  files = subprocess.run(
+      ['git', 'ls-files', 'BUILD', '*/BUILD'],
+      cwd=ROOT,
+      check=True,
+      capture_output=True,
+      text=True,
+  ).stdout.split()  # pyformat: disable
+  return [pathlib.Path(file).parent for file in files]
