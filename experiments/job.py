@@ -1,14 +1,19 @@
 """How Pax runs the experiments of this package."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 from typing import Any
 
+from absl import logging
 from pax_softmoe.data.read import fewshot_sets
 from pax_softmoe.evaluation import fewshot_program
 from pax_softmoe.experiments import settings
+from pax_softmoe.experiments import stored
+from pax_softmoe.running import record
 from pax_softmoe.running import run
 from pax_softmoe.sharding import device_mesh
+from pax_softmoe.tpu import flags
 from pax_softmoe.training import train_program
 from paxml import base_executor
 from paxml import base_experiment
@@ -48,11 +53,28 @@ class Job(base_experiment.BaseExperiment):
     return super().eval_programs() + extra
 
   def executor(self) -> base_executor.BaseExecutor:
-    return train_program.Executor(self.job_record())
+    made = self.job_record()
+    _warn_of_missing_flags(made)
+    return train_program.Executor(made)
 
   def validate(self) -> None:
     super().validate()
     run.start(self.job_record(), settings.changed_model)
+
+
+def _warn_of_missing_flags(made: Mapping[str, Any]) -> None:
+  """Says which flags of libtpu the settings for a slice rely on, if not set."""
+  cls = record.find(made['experiment'])
+  slices = made['settings'].get('SLICE', cls.SLICE)
+  environment = stored.find(cls, slices)['environment'] if slices else {}
+  if missing := flags.missing(environment.get(flags.VARIABLE, '')):
+    logging.warning(
+        '%s lacks %s: the estimates for SLICE=%r rely on it, and without it a'
+        ' step may be slower or need more memory',
+        flags.VARIABLE,
+        ' '.join(missing),
+        slices,
+    )
 
 
 class ConfiguredJob(Job, parameterized_experiment.ParameterizedExperiment):

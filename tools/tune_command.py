@@ -3,6 +3,7 @@
   softmoe tune SoftMoEH14 --slice=v4-128 --write
   softmoe tune SoftMoEH14 --slice=2xv4-128
   softmoe tune SoftMoEH14 --slice=v4-128 --images_per_chip=16 --remat=full,none
+  softmoe tune SoftMoEH14 --slice=v4-128 --compiler_flags=none,overlap
   softmoe tune SoftMoEH14 --slice=v4-128 --explain=1
   softmoe tune --compare old.json new.json
 
@@ -69,6 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       '--first_moment',
       type=arguments_of.list_of(str),
       help="float32, bfloat16 or both (default: the experiment's own)",
+  )
+  parser.add_argument(
+      '--compiler_flags',
+      type=arguments_of.list_of(str),
+      help=(
+          'sets of compiler flags: none, overlap, sparse_cores (default:'
+          ' overlap)'
+      ),
   )
   _add_budget(parser)
   _add_results(parser)
@@ -194,7 +203,7 @@ def _store(arguments: argparse.Namespace, name: str, result: Any) -> None:
   if not arguments.json:
     flag = jobs.experiment_flag(name, {'SLICE': arguments.slice})
     print(f'\nStored in {path}. From now on it is enough to give')
-    tune_output.print_command(result.environment, flag)
+    tune_output.print_command(entry['environment'], flag)
 
 
 def _sweep(
@@ -235,6 +244,9 @@ def _sweep(
           remats=arguments.remat,
           images_per_chip=images,
           first_moments=arguments.first_moment or (None,),
+          compiler_flags=(
+              arguments.compiler_flags or (space.DEFAULT_COMPILER_FLAGS,)
+          ),
       ),
       folder,
       seconds=60 * arguments.budget_minutes,

@@ -32,7 +32,7 @@ def print_result(result: Any) -> None:
     )
   if points[0].fits:
     print('\nThe best point, with the flags of the compiler that it relies on:')
-    print_command(result.environment, points[0].flag)
+    print_command(points[0].environment, points[0].flag)
   print(f'\n{result.note}')
   constants = ', '.join(f'{k} {v:g}' for k, v in result.constants.items())
   print(f'Constants: {constants}')

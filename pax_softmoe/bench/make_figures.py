@@ -156,14 +156,14 @@ def slices_figure() -> None:
   least = 3e9 * size['gflop_per_image'] / chip.peak_flops * 1e3
   compute, exchanges = (
       np.array([e[key] / e['images_per_chip'] for e in estimates])
-      for key in ('compute_ms', 'communication_ms')
+      for key in ('compute_ms', 'exposed_ms')
   )
   figure, axes = plt.subplots(1, 2, figsize=(12, 3.8))
   bottom = np.zeros(len(names))
   for values, label, color in (
       (np.full(len(names), least), 'model FLOPs at the peak', COLORS[2]),
       (compute - least, 'the rest of computation', COLORS[0]),
-      (exchanges, 'exchanges, if nothing overlaps', COLORS[3]),
+      (exchanges, 'exchanges that it waits for', COLORS[3]),
   ):
     axes[0].bar(labels, values, bottom=bottom, label=label, color=color)
     bottom += values

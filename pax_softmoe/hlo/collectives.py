@@ -21,6 +21,7 @@ then slices without a fusion is an all-reduce here: all of it is sent.
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
+from typing import NamedTuple
 
 from pax_softmoe.hlo import device_groups
 from pax_softmoe.hlo import graph
@@ -33,6 +34,9 @@ KINDS = (
     'reduce-scatter',
     'collective-permute',
 )
+
+# Custom calls in the first and in the last stage of a collective.
+_FIRST, _LAST = 'AsyncCollectiveStart', 'AsyncCollectiveDone'
 
 # How far to look for a device number behind an index.
 _MAX_STEPS = 100
@@ -107,37 +111,94 @@ def collectives(
       form that is not known.
   """
   runs = graph.executions(program, unknown_trips)
+  later = later_stages(program)
+  return [
+      collective
+      for instruction in program.instructions
+      if is_collective(instruction) and instruction not in later
+      for collective in of(instruction, runs[instruction.computation])
+      if collective.count
+  ]
+
+
+class LaterStage(NamedTuple):
+  """Goes on with a collective: which began where, and whether it ends here."""
+
+  first: module.Instruction
+  is_last: bool
+
+
+def later_stages(
+    program: module.Module,
+) -> Mapping[module.Instruction, LaterStage]:
+  """Returns the instructions that go on with what another began.
+
+  XLA for TPU cuts some collectives into stages, each of which looks like the
+  whole: one in a fusion that begins it, one in each fusion that computes
+  meanwhile, and one in a fusion that waits for its end.
+  """
+  found = [i for i in program.instructions if is_collective(i)]
+  first = {i.proto.channel_id: i for i in found if is_first_stage(i)}
+  return {
+      i: LaterStage(first[i.proto.channel_id], _LAST in _targets(i))
+      for i in found
+      if i.proto.channel_id in first and not is_first_stage(i)
+  }
+
+
+def is_first_stage(instruction: module.Instruction) -> bool:
+  """Returns whether a collective is only begun here, see `later_stages`."""
+  return _FIRST in _targets(instruction)
+
+
+def _targets(instruction: module.Instruction) -> set[str]:
+  """Returns what the custom calls are named that read a value."""
+  users = instruction.computation.users(instruction)
+  return {i.proto.custom_call_target for i in users}
+
+
+def is_collective(instruction: module.Instruction) -> bool:
+  """Returns whether an instruction exchanges; the wait for it does not."""
+  return instruction.opcode.removesuffix('-start') in KINDS
+
+
+def of(instruction: module.Instruction, count: int = 1) -> list[Collective]:
+  """Returns what one instruction exchanges: one collective of each kind.
+
+  Args:
+    instruction: for which `is_collective`.
+    count: how often it runs.
+
+  Raises:
+    ValueError: see `collectives`.
+  """
+  opcode = instruction.opcode.removesuffix('-start')
+  groups = device_groups.of(instruction)
+  by_kind = {}
+  for operand in instruction.operands:
+    kind = _kind(instruction, operand, opcode)
+    by_kind.setdefault(kind, []).append(operand)
   found = []
-  for instruction in program.instructions:
-    opcode = instruction.opcode.removesuffix('-start')
-    count = runs[instruction.computation]
-    if opcode not in KINDS or not count:
-      continue
-    groups = device_groups.of(instruction)
-    by_kind = {}
-    for operand in instruction.operands:
-      kind = _kind(instruction, operand, opcode)
-      by_kind.setdefault(kind, []).append(operand)
-    for kind, operands in by_kind.items():
-      size = sum(shape.bytes for o in operands for shape in o.shapes)
-      if opcode == 'all-gather':
-        size *= max(len(group) for group in groups)
-      found.append(
-          Collective(
-              kind=kind,
-              opcode=opcode,
-              name=instruction.name,
-              count=count,
-              bytes=size,
-              dtype=_joined(s.dtype for o in operands for s in o.shapes),
-              source_dtype=_joined(
-                  _source_dtype(instruction, o) for o in operands
-              ),
-              groups=groups,
-              op_name=instruction.op_name,
-              source=instruction.source,
-          )
-      )
+  for kind, operands in by_kind.items():
+    size = sum(shape.bytes for o in operands for shape in o.shapes)
+    if opcode == 'all-gather':
+      size *= max(len(group) for group in groups)
+    found.append(
+        Collective(
+            kind=kind,
+            opcode=opcode,
+            name=instruction.name,
+            count=count,
+            bytes=size,
+            dtype=_joined(s.dtype for o in operands for s in o.shapes),
+            source_dtype=_joined(
+                _source_dtype(instruction, o) for o in operands
+            ),
+            groups=groups,
+            op_name=instruction.op_name,
+            source=instruction.source,
+        )
+    )
   return found
 
 

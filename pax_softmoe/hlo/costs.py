@@ -103,7 +103,7 @@ def cycles(
   Raises:
     ValueError: see `graph.executions`.
   """
-  return _costs(program, unknown_trips, _cycles)
+  return _costs(program, unknown_trips, cycles_of)
 
 
 def by_source(costs: Iterable[Cost]) -> Mapping[str, int]:
@@ -191,8 +191,8 @@ def _matmul_flops(instruction: module.Instruction) -> int | None:
   return 2 * instruction.shapes[0].elements * depth
 
 
-def _cycles(instruction: module.Instruction) -> int | None:
-  """Returns the compiler's estimate, None where it gives none."""
+def cycles_of(instruction: module.Instruction) -> int | None:
+  """Returns the compiler's estimate of one run, None where it gives none."""
   noted = instruction.backend_config
   noted = noted.get('window_config', noted)
   cycles = noted.get('estimated_cycles')

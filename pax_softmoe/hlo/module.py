@@ -171,6 +171,15 @@ class Computation:
     return tuple(self.by_id.values())
 
   @property
+  def scheduled(self) -> Sequence[Instruction]:
+    """The instructions in the order in which a device runs them."""
+    sequences = self.module.proto.schedule.sequences
+    if self.proto.id not in sequences:
+      return self.instructions
+    order = sequences[self.proto.id].instruction_ids
+    return tuple(self.by_id[i] for i in order)
+
+  @property
   def root(self) -> Instruction:
     """What it returns."""
     return self.by_id[self.proto.root_id]

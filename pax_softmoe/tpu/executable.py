@@ -17,7 +17,9 @@ from typing import Any
 from pax_softmoe.hlo import collectives
 from pax_softmoe.hlo import costs
 from pax_softmoe.hlo import module
+from pax_softmoe.hlo import schedule
 from pax_softmoe.tpu import hardware
+from pax_softmoe.tpu import links
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Executable:
     matmul_flops: FLOPs of its matrix products.
     collectives: what it sends.
     cycles: estimated cycles of each instruction; empty but for TPU.
+    program: all of it.
   """
 
   argument_bytes: int
@@ -43,6 +46,7 @@ class Executable:
   matmul_flops: int
   collectives: Sequence[collectives.Collective]
   cycles: Sequence[costs.Cost]
+  program: module.Module
 
   @property
   def peak_bytes(self) -> int:
@@ -62,6 +66,27 @@ class Executable:
   def compute_seconds(self, chip: hardware.Chip) -> float:
     """The compiler's estimate of a run, without what is sent."""
     return sum(cost.total for cost in self.cycles) / chip.clock_hz
+
+  def timeline(
+      self,
+      tpu_slice: hardware.Slice,
+      coordinates: links.Coordinates | None = None,
+      unknown_trips: int | None = None,
+  ) -> schedule.Timeline:
+    """Estimates how much of a run is spent on computing and on waiting.
+
+    Args:
+      tpu_slice: that it was compiled for.
+      coordinates: see `links.seconds`.
+      unknown_trips: see `graph.executions`.
+    """
+
+    def exchange(sent: collectives.Collective) -> schedule.Exchange:
+      at = sent, tpu_slice, coordinates
+      return schedule.Exchange(links.seconds(*at), links.axes(*at))
+
+    clock_hz = tpu_slice.chip.clock_hz
+    return schedule.walk(self.program, clock_hz, exchange, unknown_trips)
 
 
 def read(compiled: Any, unknown_trips: int | None = None) -> Executable:
@@ -85,6 +110,7 @@ def read(compiled: Any, unknown_trips: int | None = None) -> Executable:
       matmul_flops=costs.matmul_flops(program, unknown_trips),
       collectives=collectives.collectives(program, unknown_trips),
       cycles=costs.cycles(program, unknown_trips),
+      program=program,
   )
 
 

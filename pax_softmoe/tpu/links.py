@@ -69,6 +69,27 @@ def seconds(
   return max((_group_seconds(sent, tpu_slice, e) for e in shapes), default=0.0)
 
 
+def axes(
+    sent: collectives.Collective,
+    tpu_slice: hardware.Slice,
+    coordinates: Coordinates | None = None,
+) -> frozenset[str]:
+  """Returns along which of x, y and z a collective sends.
+
+  Args:
+    sent: see `seconds`.
+    tpu_slice: see `seconds`.
+    coordinates: see `seconds`.
+  """
+  coordinates = coordinates or tpu_slice.coordinates
+  return frozenset(
+      axis
+      for group in sent.groups
+      for axis, extent in zip('xyz', _extents(group, coordinates))
+      if extent > 1
+  )
+
+
 def _extents(
     group: Sequence[int], coordinates: Coordinates
 ) -> tuple[int, int, int]:

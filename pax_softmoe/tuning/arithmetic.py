@@ -52,14 +52,14 @@ class Estimate:
     gib: memory of a chip by what it is for.
     collectives: what chips exchange in a step.
     compute_ms: without exchanges.
-    communication_ms: exchanges alone.
+    exchange_ms: exchanges alone.
     usable_gib: what programs may use of the memory of a chip.
   """
 
   gib: Mapping[str, float]
   collectives: Sequence[collectives.Collective]
   compute_ms: float
-  communication_ms: float
+  exchange_ms: float
   usable_gib: float
 
   @property
@@ -72,7 +72,7 @@ class Estimate:
 
   @property
   def step_ms(self) -> float:
-    return self.compute_ms + self.communication_ms
+    return self.compute_ms + self.exchange_ms
 
 
 class Model:
@@ -139,6 +139,6 @@ class Model:
         gib={name: n / hardware.GIB for name, n in memory.by_use(at).items()},
         collectives=found,
         compute_ms=1e3 * compute.seconds(at, tpu_slice.chip),
-        communication_ms=1e3 * links.total_seconds(found, tpu_slice, places),
+        exchange_ms=1e3 * links.total_seconds(found, tpu_slice, places),
         usable_gib=tpu_slice.chip.usable_hbm_gib,
     )

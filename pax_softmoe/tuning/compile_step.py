@@ -1,7 +1,7 @@
 """Compiles the train step of one experiment for a slice, in its own process.
 
     echo '{"experiment": "SoftMoEH14", "settings": {}, "slice": "v4-128",
-           "effort": "full"}' |
+           "target": "tpu"}' |
         python -m pax_softmoe.tuning.compile_step OUTPUT.json
 
 The step is the one of `paxml.main`, on the mesh that Pax would make. With the
@@ -13,26 +13,17 @@ partitioner tells what chips exchange and how large the arguments are.
 from collections.abc import Mapping
 from collections.abc import Sequence
 import json
-import os
 import pathlib
 import re
 import resource
-import subprocess
 import sys
-import time
 from typing import Any
 from typing import NamedTuple
 
 from pax_softmoe.running import parent
 
-EFFORTS = ('low', 'full')
 # How many layers, lines and collectives a result keeps.
 _TOP = 12
-
-# Compiles about three times faster, with cycles about three times too high.
-_LOW_EFFORT = {'JAX_EXEC_TIME_OPTIMIZATION_EFFORT': '-1.0'}
-# Products in rounds of send and multiply take memory on slices of 32 chips.
-TPU_FLAGS = '--xla_jf_spmd_threshold_for_windowed_einsum_mib=100000'
 
 
 class _Layer(NamedTuple):
@@ -53,96 +44,21 @@ class _Exchange(NamedTuple):
   source: str
 
 
-def tpu_flags() -> str:
-  """Returns the flags of libtpu to compile with: ours and the user's."""
-  return f'{TPU_FLAGS} {os.environ.get("LIBTPU_INIT_ARGS", "")}'.strip()
-
-
-def in_child(
-    request: Mapping[str, Any], output: pathlib.Path, timeout: float
-) -> dict[str, Any]:
-  """Compiles in a child process; whatever happens to it becomes a result.
-
-  Args:
-    request: `experiment` (a name), `settings` of it, `slice`, `effort` (one of
-      `EFFORTS`) and `target` ('tpu' or 'cpu').
-    output: where the child writes its result; its log goes beside it.
-    timeout: seconds until the child is ended.
-
-  Returns:
-    What `compile_step` returns, or {'status': 'failed' or 'timed out', 'error'}
-    and `seconds` with either.
-  """
-  started = time.monotonic()
-  output.unlink(missing_ok=True)
-  log = output.with_suffix('.log')
-  with log.open('w') as sink:
-    child = subprocess.Popen(
-        [sys.executable, '-m', __name__, str(output)],
-        stdin=subprocess.PIPE,
-        stdout=sink,
-        stderr=sink,
-        text=True,
-        env={**_environment(request), **parent.variables()},
-    )
-    try:
-      child.communicate(json.dumps(request), timeout=timeout)
-    except subprocess.TimeoutExpired:
-      result = {'status': 'timed out', 'error': f'no end after {timeout:.0f} s'}
-    else:
-      result = _result(output, log, child.returncode)
-    finally:
-      if child.poll() is None:
-        child.kill()
-        child.wait()
-  return {**result, 'seconds': round(time.monotonic() - started, 1)}
-
-
-def _result(
-    output: pathlib.Path, log: pathlib.Path, code: int
-) -> dict[str, Any]:
-  """Returns what a child that has ended left behind."""
-  if code == 0 and output.exists():
-    return json.loads(output.read_text())
-  lines = log.read_text(errors='replace').strip().splitlines() or ['no output']
-  ended = f'signal {-code}' if code < 0 else f'code {code}'
-  return {'status': 'failed', 'error': f'{ended}: {lines[-1][:300]}'}
-
-
-def _environment(request: Mapping[str, Any]) -> dict[str, str]:
-  environment = {
-      **os.environ,
-      'JAX_PLATFORMS': 'cpu',
-      'TPU_SKIP_MDS_QUERY': '1',
-      'TF_CPP_MIN_LOG_LEVEL': '2',
-  }
-  if request['target'] == 'cpu':
-    from pax_softmoe.tpu import hardware
-
-    chips = hardware.find_slice(request['slice']).devices
-    flag = f'--xla_force_host_platform_device_count={chips}'
-    environment['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}'
-  else:
-    environment['LIBTPU_INIT_ARGS'] = tpu_flags()
-    if request['effort'] == 'low':
-      environment.update(_LOW_EFFORT)
-  return environment
-
-
 def compile_step(request: Mapping[str, Any]) -> dict[str, Any]:
   """Compiles, and reads what came out.
 
   Args:
-    request: see `in_child`.
+    request: see `child.compile_step`.
 
   Returns:
     `status` ('ok' or 'out of memory'), `target` and, of one chip and one step,
     `hbm_gib`, `argument_gib`, `excess_gib` (over what a chip has; 0 if it
-    fits), `collectives`, `matmul_flops`, `compute_ms`, `communication_ms`,
-    `communication_by_kind` and the `top` of each of layers, lines and
-    collectives in milliseconds. A program that is out of memory has no more
-    than the first four, and `hbm_gib` is what the compiler counted until it
-    gave up. On the CPU there are no `hbm_gib`, `excess_gib` nor `compute_ms`.
+    fits), `collectives`, `matmul_flops`, `compute_ms`, `exchange_ms` (of all
+    exchanges), `exchange_by_kind`, `exposed_ms` (what of them the chip waits
+    for) and the `top` of each of layers, lines and collectives in milliseconds.
+    A program that is out of memory has no more than the first four, and
+    `hbm_gib` is what the compiler counted until it gave up. On the CPU there
+    are no `hbm_gib`, `excess_gib`, `compute_ms` nor `exposed_ms`.
   """
   # Takes seconds: it loads PaxML.
   from pax_softmoe import experiments
@@ -196,19 +112,24 @@ def _compile(cls: type, request: Mapping[str, Any]) -> dict[str, Any]:
         'excess_gib': excess.excess,
     }
   report = executable.read(compiled)
+  tpu_slice = hardware.find_slice(request['slice'])
   places = layout.coordinates(request['slice'], experiment.mesh_shape())
   result = {
       'status': 'ok',
       'target': request['target'],
       'argument_gib': report.argument_bytes / hardware.GIB,
       'matmul_flops': report.matmul_flops,
-      **_communication(report.collectives, request['slice'], places),
+      **_exchanges(report.collectives, tpu_slice, places),
   }
   if is_tpu:
+    timeline = report.timeline(tpu_slice, places)
     result['hbm_gib'] = report.peak_bytes / hardware.GIB
-    chip = hardware.find_slice(request['slice']).chip
-    result['compute_ms'] = 1e3 * report.compute_seconds(chip)
-    result['top'].update(_cycles(report.cycles, chip.clock_hz))
+    result['compute_ms'] = 1e3 * timeline.compute_seconds
+    result['exposed_ms'] = 1e3 * timeline.exposed_seconds
+    result['top'].update(_cycles(report.cycles, tpu_slice.chip.clock_hz))
+    for wait in timeline.waits:
+      row = result['top']['collectives'][_exchange(wait.collective)]
+      row['exposed_ms'] += 1e3 * wait.seconds
   return result
 
 
@@ -224,42 +145,51 @@ def _with_tops(
     if result['excess_gib']:
       result['status'] = 'out of memory'
   for name, rows in result.get('top', {}).items():
-    longest = sorted(rows.items(), key=lambda row: -row[1]['ms'])[:_TOP]
+    # Of exchanges, what the chip waits for, if that is known.
+    longest = sorted(
+        rows.items(),
+        key=lambda row: (-row[1].get('exposed_ms', 0.0), -row[1]['ms']),
+    )[:_TOP]
     result['top'][name] = [{**key._asdict(), **row} for key, row in longest]
   return result
 
 
-def _communication(
-    found: Sequence[Any], slice_name: str, places: Any
+def _exchanges(
+    found: Sequence[Any], tpu_slice: Any, places: Any
 ) -> dict[str, Any]:
   """Returns what chips exchange and how long that takes by `links`."""
   from pax_softmoe.hlo import collectives
-  from pax_softmoe.hlo import costs
-  from pax_softmoe.tpu import hardware
   from pax_softmoe.tpu import links
 
-  tpu_slice = hardware.find_slice(slice_name)
   by_kind, rows = {}, {}
   for c in found:
     ms = 1e3 * c.count * links.seconds(c, tpu_slice, places)
     by_kind[c.kind] = by_kind.get(c.kind, 0.0) + ms
-    key = _Exchange(
-        kind=c.kind,
-        dtype=c.dtype,
-        group=c.group_size,
-        layer=_any_block(' '.join(costs.layer_path(c.op_name))),
-        source=_short(c.source),
+    row = rows.setdefault(
+        _exchange(c), {'count': 0, 'gb': 0.0, 'ms': 0.0, 'exposed_ms': 0.0}
     )
-    row = rows.setdefault(key, {'count': 0, 'gb': 0.0, 'ms': 0.0})
     row['count'] += c.count
     row['gb'] += c.total_bytes / 1e9
     row['ms'] += ms
   return {
       'collectives': collectives.summary(found),
-      'communication_ms': sum(by_kind.values()),
-      'communication_by_kind': by_kind,
+      'exchange_ms': sum(by_kind.values()),
+      'exchange_by_kind': by_kind,
       'top': {'collectives': rows},
   }
+
+
+def _exchange(of: Any) -> _Exchange:
+  """Returns the row of a collective."""
+  from pax_softmoe.hlo import costs
+
+  return _Exchange(
+      kind=of.kind,
+      dtype=of.dtype,
+      group=of.group_size,
+      layer=_any_block(' '.join(costs.layer_path(of.op_name))),
+      source=_short(of.source),
+  )
 
 
 def _any_block(layer: str) -> str:

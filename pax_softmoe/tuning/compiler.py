@@ -8,13 +8,14 @@ import pathlib
 from typing import Any
 
 import pax_softmoe
+from pax_softmoe.tpu import flags
 from pax_softmoe.tpu import libtpu
-from pax_softmoe.tuning import compile_step
+from pax_softmoe.tuning import child
 from pax_softmoe.tuning import space
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'paxml', 'praxis')
 # Modules of this folder that results depend on.
-_COMPILING = ('compile_step', 'cuts')
+_COMPILING = ('compile_step', 'cuts', 'layout')
 # Tells apart what is worth trying again from what would end the same.
 _FINAL = ('ok', 'out of memory')
 
@@ -58,7 +59,7 @@ class Compiler:
         **versions(),
         'source': _source_hash(),
         'libtpu_bytes': _libtpu_bytes(target),
-        'tpu_flags': compile_step.tpu_flags(),
+        'flags': flags.users(),
     }
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -73,13 +74,13 @@ class Compiler:
   def __call__(
       self, point: space.Point, effort: str, timeout: float
   ) -> dict[str, Any]:
-    """Returns `compile_step.in_child` of a point, or what is cached."""
+    """Returns `child.compile_step` of a point, or what is cached."""
     result = self.cached(point, effort)
     if result is None:
       path = self._path(point, effort)
       part = path.with_suffix('.part')
       request = self._request(point, effort)
-      result = compile_step.in_child(request, part, timeout)
+      result = child.compile_step(request, part, timeout)
       # Complete or not there at all: another sweep may be reading.
       part.write_text(json.dumps(result))
       part.rename(path)
@@ -91,6 +92,7 @@ class Compiler:
         'settings': {**self.settings, **point.settings()},
         'slice': self.slice_name,
         'effort': effort,
+        'flags': flags.text(point.compiler_flags),
         'target': self.target,
     }
 

@@ -88,10 +88,10 @@ def _draw_times(axes: Any, points: Sequence[result_lib.Point]) -> None:
   compute = [p.compute_ms / p.images_per_chip for p in points]
   axes.barh(names, compute, label='compute')
   start = compute
-  kinds = sorted({k for p in points for k in p.communication_by_kind})
+  kinds = sorted({k for p in points for k in p.exchange_by_kind})
   for kind in kinds:
     widths = [
-        p.communication_by_kind.get(kind, 0) / p.images_per_chip for p in points
+        p.exchange_by_kind.get(kind, 0) / p.images_per_chip for p in points
     ]
     axes.barh(names, widths, left=start, label=kind)
     start = [s + w for s, w in zip(start, widths)]

@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 from pax_softmoe.hlo import collectives
+from pax_softmoe.tpu import flags
 from pax_softmoe.tpu import hardware
 from pax_softmoe.tpu import libtpu
 from pax_softmoe.tuning import arithmetic
-from pax_softmoe.tuning import compile_step
 from pax_softmoe.tuning import result as result_lib
 from pax_softmoe.tuning import space
 from pax_softmoe.tuning import trials as trials_lib
@@ -18,10 +18,11 @@ from pax_softmoe.tuning import trials as trials_lib
 NOTE = (
     'Nothing here was measured on a TPU. "full": memory, exchanges and cycles'
     ' are those of the compiler for TPU {chip} ({compiler}), the cycles being'
-    ' its estimate, and the time of exchanges is modelled from the links.'
-    ' "low": compiled with low effort, compute by arithmetic. "none": all by'
-    ' arithmetic. What is by arithmetic has a ~. Step times assume that'
-    ' exchanges overlap with nothing.'
+    ' its estimate; the time of exchanges is modelled from the links, and what'
+    ' of it is exposed, from the order of the compiled program. "low": compiled'
+    ' with low effort, compute by arithmetic. "none": all by arithmetic. What'
+    ' is by arithmetic has a ~. Steps are compute and what is exposed; but for'
+    ' "full", that is all exchanges.'
 )
 SEVERAL_SLICES = (
     'Several slices are on paper only: what was compiled is the program of one,'
@@ -63,7 +64,6 @@ def report(
       chips=slices * tpu_slice.devices,
       note=note if slices == 1 else f'{note} {SEVERAL_SLICES}',
       constants=arithmetic.constants(tpu_slice.chip),
-      environment={'LIBTPU_INIT_ARGS': compile_step.tpu_flags()},
       points=[
           _point(
               model,
@@ -104,7 +104,7 @@ def _point(
   # The compiler gives up on what does not fit before it has counted it all.
   excess = found.get('excess_gib', max(0.0, hbm - usable))
   seconds = (trial.step_ms + dcn_ms) / 1e3
-  by_kind = dict(found.get('communication_by_kind', {}))
+  by_kind = dict(found.get('exchange_by_kind', {}))
   if dcn_ms:
     by_kind['between slices'] = dcn_ms
   exchanged = found.get('collectives') or collectives.summary(
@@ -121,7 +121,8 @@ def _point(
       excess_gib=excess,
       collectives={k: result_lib.Exchange(**v) for k, v in exchanged.items()},
       compute_ms=trial.compute_ms,
-      communication_ms=trial.communication_ms + dcn_ms,
+      exchange_ms=trial.exchange_ms + dcn_ms,
+      exposed_ms=trial.exposed_ms + dcn_ms,
       step_ms=trial.step_ms + dcn_ms,
       images_per_second_per_chip=rate,
       mfu=hardware.utilization(tpu_slice.chip, rate, 3 * model.forward_flops),
@@ -129,11 +130,12 @@ def _point(
       estimate=result_lib.FirstEstimate(
           gib=dict(estimate.gib),
           compute_ms=estimate.compute_ms,
-          communication_ms=estimate.communication_ms,
+          exchange_ms=estimate.exchange_ms,
       ),
-      communication_by_kind=by_kind,
+      exchange_by_kind=by_kind,
       top=found.get('top', {}) if trial.effort == 'full' else {},
       settings=changed,
+      environment={flags.VARIABLE: flags.text(point.compiler_flags)},
   )
 
 

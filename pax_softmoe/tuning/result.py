@@ -15,10 +15,12 @@ _STORED = (
     'mesh',
     'preset',
     'images_per_chip',
+    'compiler_flags',
     'hbm_gib',
     'collectives',
     'compute_ms',
-    'communication_ms',
+    'exchange_ms',
+    'exposed_ms',
     'step_ms',
     'images_per_second_per_chip',
     'mfu',
@@ -32,12 +34,12 @@ class FirstEstimate:
   Attributes:
     gib: memory of a chip by what it is for.
     compute_ms: without exchanges.
-    communication_ms: exchanges alone.
+    exchange_ms: exchanges alone.
   """
 
   gib: dict[str, float]
   compute_ms: float
-  communication_ms: float
+  exchange_ms: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Point:
     remat: name of the policy.
     images_per_chip: of a training batch.
     first_moment: its dtype; None for that of the weights.
+    compiler_flags: a name of `flags.SETS`.
     effort: that it was compiled with: 'full', 'low' or 'none'.
     target: of the compiler: 'tpu', 'cpu' or 'none'.
     status: 'ok', 'out of memory', 'failed', 'timed out' or 'not compiled'.
@@ -66,16 +69,18 @@ class Point:
     excess_gib: what of it is too much.
     collectives: exchanges by kind.
     compute_ms: of a step.
-    communication_ms: of its exchanges.
-    step_ms: both.
+    exchange_ms: of its exchanges.
+    exposed_ms: what of them the chip waits for.
+    step_ms: compute and what is exposed.
     images_per_second_per_chip: of training.
     mfu: FLOPs of the model, in parts of a chip's peak.
     verdict: in words.
     estimate: by arithmetic.
-    communication_by_kind: ms of exchanges.
+    exchange_by_kind: ms of exchanges.
     top: rows of where time goes, by 'layers', 'lines' and 'collectives'; empty
       unless compiled with full effort.
     settings: that make the experiment this point.
+    environment: variables that the compiler relies on.
     flag: the same for a command line.
   """
 
@@ -91,16 +96,19 @@ class Point:
   excess_gib: float
   collectives: dict[str, Exchange]
   compute_ms: float
-  communication_ms: float
+  exchange_ms: float
+  exposed_ms: float
   step_ms: float
   images_per_second_per_chip: float
   mfu: float
   verdict: str
   estimate: FirstEstimate
-  communication_by_kind: dict[str, float]
+  exchange_by_kind: dict[str, float]
   top: dict[str, list[dict[str, Any]]]
   settings: dict[str, Any]
+  environment: dict[str, str]
   first_moment: str | None = None
+  compiler_flags: str = 'none'
   flag: str = ''
 
 
@@ -114,7 +122,6 @@ class Result:
     chips: of all slices.
     note: what all numbers rest on.
     constants: of arithmetic.
-    environment: variables that compiling relied on.
     points: the best first.
   """
 
@@ -123,7 +130,6 @@ class Result:
   chips: int
   note: str
   constants: dict[str, float]
-  environment: dict[str, str]
   points: Sequence[Point]
 
   @property
@@ -133,7 +139,10 @@ class Result:
 
   def as_json(self) -> dict[str, Any]:
     """Returns what `read` reads, as JSON can hold it."""
-    return dataclasses.asdict(self)
+    found = dataclasses.asdict(self)
+    for point in found['points']:
+      point['communication_ms'] = point['exchange_ms']  # Its former name.
+    return found
 
   def entry(self, versions: Mapping[str, str]) -> dict[str, Any]:
     """Returns the best point as `experiments.stored` keeps it.
@@ -150,7 +159,7 @@ class Result:
         return {
             'settings': point.settings,
             'estimate': {name: found[name] for name in _STORED},
-            'environment': self.environment,
+            'environment': point.environment,
             'versions': dict(versions),
         }
     raise ValueError(
@@ -167,6 +176,7 @@ def read(path: os.PathLike | str) -> Result:
   """
   try:
     found = json.loads(epath.Path(path).read_text())
+    _complete(found)
     return pydantic.TypeAdapter(Result).validate_python(found)
   except pydantic.ValidationError as error:
     first = error.errors()[0]
@@ -175,3 +185,14 @@ def read(path: os.PathLike | str) -> Result:
   except (OSError, ValueError) as error:
     reason = str(error)
   raise ValueError(f'{path} is no result of tune: {reason}')
+
+
+def _complete(found: Any) -> None:
+  """Adds what files lack that were written when no exchange was hidden."""
+  points = found.get('points') if isinstance(found, dict) else None
+  for point in points if isinstance(points, list) else ():
+    if 'communication_ms' in point and 'exchange_ms' not in point:
+      ms = point['communication_ms']
+      point.update(exchange_ms=ms, exposed_ms=ms, exchange_by_kind={})
+      point['estimate'].setdefault('exchange_ms', ms)
+      point['environment'] = found['environment']

@@ -8,9 +8,11 @@ from typing import Any
 from pax_softmoe.layers import remat_policies
 from pax_softmoe.sharding import axis_rules
 from pax_softmoe.sharding import fits
+from pax_softmoe.tpu import flags
 from pax_softmoe.tpu import hardware
 
 DEFAULT_IMAGES_PER_CHIP = (16, 32, 64)
+DEFAULT_COMPILER_FLAGS = 'overlap'
 
 _KINDS = ('activations', 'expert_weights', 'dense_weights')
 
@@ -26,6 +28,7 @@ class Point:
     remat: of `remat_policies.POLICIES`.
     images_per_chip: of a training batch.
     first_moment: dtype in which Adam keeps it; None for the experiment's own.
+    compiler_flags: a name of `flags.SETS`.
   """
 
   mesh: tuple[int, ...]
@@ -33,6 +36,7 @@ class Point:
   remat: str
   images_per_chip: int
   first_moment: str | None = None
+  compiler_flags: str = DEFAULT_COMPILER_FLAGS
 
   @property
   def chips(self) -> int:
@@ -67,6 +71,7 @@ class Space:
     remats: see `Point`.
     images_per_chip: see `Point`.
     first_moments: see `Point`.
+    compiler_flags: see `Point`.
   """
 
   slice_name: str
@@ -75,6 +80,7 @@ class Space:
   remats: Sequence[str] | None = None
   images_per_chip: Sequence[int] = DEFAULT_IMAGES_PER_CHIP
   first_moments: Sequence[str | None] = (None,)
+  compiler_flags: Sequence[str] = (DEFAULT_COMPILER_FLAGS,)
 
 
 def preset_settings(text: str) -> dict[str, Any]:
@@ -122,6 +128,8 @@ def points(experiment: type, space: Space) -> list[Point]:
   ]
   for remat in remats:
     remat_policies.find(remat)
+  for name in space.compiler_flags:
+    flags.find(name)
   for mesh in space.meshes or ():
     check_mesh(space.slice_name, mesh)
   meshes = space.meshes or list(fits.meshes(chips))
@@ -144,9 +152,10 @@ def points(experiment: type, space: Space) -> list[Point]:
           continue
         seen.add(placed)
         found.extend(
-            Point(tuple(mesh), preset, remat, images, first_moment)
+            Point(tuple(mesh), preset, remat, images, first_moment, name)
             for remat in remats
             for first_moment in space.first_moments
+            for name in space.compiler_flags
         )
   return found
 

@@ -24,13 +24,15 @@ def columns(point: result_lib.Point, usable_gib: float) -> dict[str, str]:
       'preset': point.preset,
       'remat': remat,
       'images': str(point.images_per_chip),
+      'flags': point.compiler_flags,
       'effort': point.effort,
       _memory(usable_gib): f'{sized}{point.hbm_gib:.2f}',
       'all-to-all GB': compiled + _short(gb.get('all-to-all', 0)),
       'gather GB': compiled + _short(gb.get('all-gather', 0)),
       'reduce GB': compiled + _short(reduced),
       'compute ms': timed + _short(point.compute_ms),
-      'commun. ms': compiled + _short(point.communication_ms),
+      'exchange ms': compiled + _short(point.exchange_ms),
+      'exposed ms': timed + _short(point.exposed_ms),
       'step ms': timed + _short(point.step_ms),
       'images/s/chip': timed + _short(point.images_per_second_per_chip),
       'MFU': f'{timed}{point.mfu:.1%}',
@@ -65,9 +67,12 @@ def explain(point: result_lib.Point) -> str:
     lines.append('\nms of compute by source line (compiler estimate)')
     lines.extend(f'{r["ms"]:9.2f}  {r["source"]}' for r in top['lines'])
   if top:
-    lines.append('\nms of exchanges (modelled), GB a chip, and what they are')
+    lines.append(
+        '\nms exposed, of ms of exchanges (modelled), GB a chip, what they are'
+    )
     lines.extend(
-        f'{r["ms"]:9.2f}  {r["gb"]:7.3f}  {r["count"]} x {r["kind"]} of'
+        f'{r["exposed_ms"]:9.2f}  {r["ms"]:7.2f}  {r["gb"]:7.3f} '
+        f' {r["count"]} x {r["kind"]} of'
         f' {r["dtype"]} among {r["group"]}: {r["layer"]}, {r["source"]}'
         for r in top['collectives']
     )
@@ -93,6 +98,7 @@ def compare(a: result_lib.Result, b: result_lib.Result) -> list[dict[str, str]]:
         p.images_per_chip,
         p.effort,
         p.first_moment,
+        p.compiler_flags,
     )
 
   before = {key(p): p for p in a.points if p.effort != 'none'}
@@ -101,9 +107,10 @@ def compare(a: result_lib.Result, b: result_lib.Result) -> list[dict[str, str]]:
   rows = []
   for old, new in pairs:
     cells = columns(new, b.usable_gib)
-    row = {t: cells[t] for t in ('mesh', 'preset', 'remat', 'images', 'effort')}
+    alike = ('mesh', 'preset', 'remat', 'images', 'flags', 'effort')
+    row = {title: cells[title] for title in alike}
     memory = _memory(b.usable_gib)
-    for title in (memory, 'compute ms', 'commun. ms', 'step ms', 'MFU'):
+    for title in (memory, 'compute ms', 'exposed ms', 'step ms', 'MFU'):
       row[title] = f'{columns(old, b.usable_gib)[title]} → {cells[title]}'
     rows.append(row)
   return rows

@@ -58,14 +58,20 @@ class Trial:
     return self.estimate.compute_ms
 
   @property
-  def communication_ms(self) -> float:
+  def exchange_ms(self) -> float:
     """Of the exchanges of the compiled step, else of those expected."""
     result = self.result or {}
-    return result.get('communication_ms', self.estimate.communication_ms)
+    return result.get('exchange_ms', self.estimate.exchange_ms)
+
+  @property
+  def exposed_ms(self) -> float:
+    """What of them the chip waits for: all, but where full effort tells."""
+    found = self.full if self.effort == 'full' else {}
+    return found.get('exposed_ms', self.exchange_ms)
 
   @property
   def step_ms(self) -> float:
-    return self.compute_ms + self.communication_ms
+    return self.compute_ms + self.exposed_ms
 
   @property
   def ms_per_image(self) -> float:
@@ -75,7 +81,8 @@ class Trial:
   @property
   def kind(self) -> tuple[Any, ...]:
     """What but batch and precision makes points alike."""
-    return self.point.mesh, self.point.preset, self.point.remat
+    point = self.point
+    return point.mesh, point.preset, point.remat, point.compiler_flags
 
 
 def candidates(trials: Sequence[Trial]) -> list[Trial]:

@@ -2,8 +2,10 @@
 
 from pax_softmoe import experiments
 from pax_softmoe.evaluation import fewshot_program
+from pax_softmoe.experiments import stored
 from pax_softmoe.training import train_program
 from praxis import pax_fiddle
+import pytest
 
 Demo = experiments.SoftMoEFashionMnist
 
@@ -36,3 +38,27 @@ def test_training_is_our_own_program():
   (program,) = Demo().train_programs()
   assert isinstance(program, train_program.TrainProgram)
   assert isinstance(Demo().executor(), train_program.Executor)
+
+
+@pytest.mark.parametrize(
+    'given, lacks', [('--a=1', True), ('--b=2 --a=1', False)]
+)
+def test_flags_that_stored_settings_rely_on_are_missed(
+    given, lacks, tmp_path, monkeypatch, caplog
+):
+  entry = {'settings': {'REMAT': 'full'}}
+  entry['environment'] = {'LIBTPU_INIT_ARGS': '--a=1 --b=2'}
+  monkeypatch.setattr(stored, 'FOLDER', tmp_path)
+  stored.write('SoftMoEFashionMnist', 'v4-8', entry)
+  monkeypatch.setenv('LIBTPU_INIT_ARGS', given)
+  pax_fiddle.build(Demo.as_config(SLICE='v4-8')).executor()
+  found = [line for line in caplog.messages if 'LIBTPU' in line]
+  if lacks:
+    (line,) = found
+    assert line.startswith('LIBTPU_INIT_ARGS lacks --b=2: ')
+    assert "SLICE='v4-8'" in line
+  else:
+    assert not found
+  caplog.clear()
+  Demo().executor()
+  assert not any('LIBTPU' in line for line in caplog.messages)

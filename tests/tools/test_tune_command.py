@@ -6,7 +6,7 @@ import jax
 from pax_softmoe import experiments
 from pax_softmoe.experiments import stored
 from pax_softmoe.tools import main
-from pax_softmoe.tuning import compile_step
+from pax_softmoe.tuning import child
 from pax_softmoe.tuning import compiler
 import pytest
 from sweep_results import EXCHANGED
@@ -37,12 +37,12 @@ def _compiled(monkeypatch, tmp_path):
         'excess_gib': 0.0,
         'collectives': EXCHANGED,
         'compute_ms': 50.0 if is_fast else 60.0,
-        'communication_ms': 10.0,
-        'communication_by_kind': {'all-to-all': 10.0},
+        'exchange_ms': 10.0,
+        'exchange_by_kind': {'all-to-all': 10.0},
         'top': {'collectives': [], 'layers': [], 'lines': []},
     }
 
-  monkeypatch.setattr(compile_step, 'in_child', in_child)
+  monkeypatch.setattr(child, 'compile_step', in_child)
   monkeypatch.setattr(compiler, 'find_target', lambda: 'tpu')
   monkeypatch.setattr(compiler, '_libtpu_bytes', lambda target: 0)
   monkeypatch.setattr(stored, 'FOLDER', tmp_path / 'tuned')

@@ -19,6 +19,7 @@ def report(**changes):
       matmul_flops=0,
       collectives=[],
       cycles=[],
+      program=None,
   )
   return executable.Executable(**(values | changes))
 

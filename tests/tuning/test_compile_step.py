@@ -1,8 +1,8 @@
 """Real train steps compiled in a child process, and what can go wrong."""
 
-import sys
-
+from pax_softmoe.tpu import flags
 from pax_softmoe.tpu import libtpu
+from pax_softmoe.tuning import child
 from pax_softmoe.tuning import compile_step
 import pytest
 from sweep_results import REQUEST
@@ -14,24 +14,37 @@ ALL_TO_ALL_GB = ALL_TO_ALLS * 16 * 16 * 128 * 4 / 1e9
 
 
 def test_without_libtpu_the_cpu_tells_what_is_exchanged(tmp_path):
-  got = compile_step.in_child(REQUEST, tmp_path / 'result.json', 300)
+  got = child.compile_step(REQUEST, tmp_path / 'result.json', 300)
   assert got['status'] == 'ok', got
   exchanged = got['collectives']['all-to-all']
   assert exchanged['count'] == ALL_TO_ALLS
   assert exchanged['gb'] == pytest.approx(ALL_TO_ALL_GB)
-  assert got['communication_ms'] > 0
+  assert got['exchange_ms'] > 0
   assert 'hbm_gib' not in got and 'compute_ms' not in got
+  assert 'exposed_ms' not in got
 
 
-@pytest.mark.libtpu
-def test_step_for_four_tpus(tmp_path):
+@pytest.fixture(name='for_tpu')
+def _for_tpu(tmp_path):
+  """Compiles for four chips of a TPU v4."""
   try:
     libtpu.path()
   except RuntimeError as error:
     pytest.skip(str(error))
-  request = REQUEST | {'target': 'tpu'}
-  got = compile_step.in_child(request, tmp_path / 'result.json', 300)
-  assert got['status'] == 'ok', got
+
+  def compiled(compiler_flags, effort):
+    flags_of_libtpu = flags.text(compiler_flags)
+    request = dict(target='tpu', effort=effort, flags=flags_of_libtpu)
+    got = child.compile_step(REQUEST | request, tmp_path / 'result.json', 300)
+    assert got['status'] == 'ok', got
+    return got
+
+  return compiled
+
+
+@pytest.mark.libtpu
+def test_step_for_four_tpus(for_tpu):
+  got = for_tpu('none', 'low')
   assert got['collectives']['all-to-all'] == {
       'count': ALL_TO_ALLS,
       'gb': pytest.approx(ALL_TO_ALL_GB),
@@ -39,22 +52,16 @@ def test_step_for_four_tpus(tmp_path):
   assert 0 < got['argument_gib'] < got['hbm_gib'] < 1
   assert got['compute_ms'] > 0 and got['matmul_flops'] > 0
   assert any('attention' in row['layer'] for row in got['top']['layers'])
+  # Nothing is asynchronous.
+  assert got['exposed_ms'] == pytest.approx(got['exchange_ms'])
 
 
-def test_child_that_takes_too_long_is_ended(tmp_path):
-  got = compile_step.in_child(REQUEST, tmp_path / 'result.json', 0.2)
-  assert got['status'] == 'timed out'
-  assert got['seconds'] < 10
-
-
-def test_child_that_crashes_is_a_result(tmp_path, monkeypatch):
-  crash = tmp_path / 'python'
-  crash.write_text('#!/bin/sh\necho what happened >&2\nkill -11 $$\n')
-  crash.chmod(0o755)
-  monkeypatch.setattr(sys, 'executable', str(crash))
-  got = compile_step.in_child(REQUEST, tmp_path / 'result.json', 10)
-  assert got['status'] == 'failed'
-  assert got['error'] == 'signal 11: what happened'
+@pytest.mark.libtpu
+def test_flags_hide_exchanges(for_tpu):
+  got = for_tpu('overlap', 'full')
+  assert 0 < got['exposed_ms'] < 0.9 * got['exchange_ms']
+  rows = got['top']['collectives']
+  assert sum(r['exposed_ms'] for r in rows) <= got['exposed_ms'] * 1.001
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Points are compiled once, and found again."""
 
-from pax_softmoe.tuning import compile_step
+import dataclasses
+
+from pax_softmoe.tuning import child
 from pax_softmoe.tuning import compiler
 from sweep_results import trial
 
@@ -21,7 +23,7 @@ def test_stopped_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
       raise KeyboardInterrupt
     return {'status': 'ok'}
 
-  monkeypatch.setattr(compile_step, 'in_child', in_child)
+  monkeypatch.setattr(child, 'compile_step', in_child)
   points = [trial(mesh).point for mesh in MESHES]
   first = new_compiler(tmp_path)
   first(points[0], 'low', 60)
@@ -36,14 +38,14 @@ def test_stopped_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_only_the_same_is_taken_from_the_cache(tmp_path, monkeypatch):
-  monkeypatch.setattr(
-      compile_step, 'in_child', lambda *unused: {'status': 'ok'}
-  )
+  monkeypatch.setattr(child, 'compile_step', lambda *unused: {'status': 'ok'})
   point = trial().point
   new_compiler(tmp_path)(point, 'low', 60)
   assert new_compiler(tmp_path).cached(point, 'low')
   assert not new_compiler(tmp_path).cached(point, 'full')
   assert not new_compiler(tmp_path).cached(trial(remat='none').point, 'low')
+  other = dataclasses.replace(point, compiler_flags='none')
+  assert not new_compiler(tmp_path).cached(other, 'low')
   assert not new_compiler(tmp_path, NUM_EXPERTS=4).cached(point, 'low')
   monkeypatch.setenv('LIBTPU_INIT_ARGS', '--xla_of_mine=1')
   assert not new_compiler(tmp_path).cached(point, 'low')
@@ -51,6 +53,6 @@ def test_only_the_same_is_taken_from_the_cache(tmp_path, monkeypatch):
 
 def test_failures_are_tried_again(tmp_path, monkeypatch):
   failed = {'status': 'failed', 'error': 'code 1: no'}
-  monkeypatch.setattr(compile_step, 'in_child', lambda *unused: failed)
+  monkeypatch.setattr(child, 'compile_step', lambda *unused: failed)
   assert new_compiler(tmp_path)(trial().point, 'low', 60) == failed
   assert new_compiler(tmp_path).cached(trial().point, 'low') is None

@@ -1,7 +1,7 @@
 """Deep models that are known from shallow ones."""
 
 from pax_softmoe import experiments
-from pax_softmoe.tuning import compile_step
+from pax_softmoe.tuning import child
 from pax_softmoe.tuning import cuts
 import pytest
 from sweep_results import REQUEST
@@ -45,7 +45,7 @@ def test_line_through_two_results():
 def test_exchanges_of_twelve_blocks_from_four_and_eight(tmp_path):
   settings = {'NUM_LAYERS': 12, 'REMAT': 'none', 'SCAN_LAYERS': False}
   request = REQUEST | {'settings': REQUEST['settings'] | settings}
-  got = compile_step.in_child(request, tmp_path / 'result.json', 300)
+  got = child.compile_step(request, tmp_path / 'result.json', 300)
   assert got['status'] == 'ok', got
   assert got['extrapolated_from'] == [4, 8]
   # Six layers with experts: there and back, forward and backward, of 16 images

@@ -9,10 +9,16 @@ from sweep_results import results
 
 def test_time_and_utilization_of_the_best_point():
   best = results().points[0]
+  assert (best.exchange_ms, best.exposed_ms) == (25, 20)
   assert best.step_ms == 100
   assert best.images_per_second_per_chip == 160
   # 16 images of 3 x 275 GFLOP in 0.1 s, of 275 TFLOP/s.
   assert best.mfu == pytest.approx(3 * 16 * 1e-3 / 0.1)
+
+
+def test_with_low_effort_nothing_is_hidden():
+  screened = results().points[1]
+  assert screened.exposed_ms == screened.exchange_ms == 25
 
 
 def test_point_out_of_memory_says_by_how_much_and_what_to_do():
@@ -38,9 +44,10 @@ def test_several_slices_sum_up_gradients_besides():
   assert (two.slice, two.chips) == ('2xv4-8', 8)
   before, after = one.points[0], two.points[0]
   # 2 slices x 4 chips x 1 ms of the pretended model.
-  assert after.communication_ms == before.communication_ms + 8
+  assert after.exchange_ms == before.exchange_ms + 8
+  assert after.exposed_ms == before.exposed_ms + 8
   assert after.step_ms == 108
-  assert after.communication_by_kind['between slices'] == 8
+  assert after.exchange_by_kind['between slices'] == 8
   assert after.mfu == pytest.approx(before.mfu * 100 / 108)
   assert after.settings == before.settings | {
       'DCN_MESH_SHAPE': (2, 1, 1, 1),

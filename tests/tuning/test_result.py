@@ -37,13 +37,19 @@ def _with_tuples(found):
   return found
 
 
-def test_older_files_know_no_first_moment(tmp_path):
+def test_older_files_hide_nothing_and_know_no_first_moment(tmp_path):
   kept = results().as_json()
+  kept['environment'] = {'LIBTPU_INIT_ARGS': '--a=1'}
   for point in kept['points']:
-    del point['first_moment']
+    for name in ('first_moment', 'exchange_ms', 'exposed_ms', 'environment'):
+      del point[name]
+    del point['estimate']['exchange_ms']
   path = tmp_path / 'old.json'
   path.write_text(json.dumps(kept))
-  assert [p.first_moment for p in result.read(path).points] == [None] * 3
+  for point, old in zip(result.read(path).points, kept['points']):
+    assert point.first_moment is None
+    assert point.exchange_ms == point.exposed_ms == old['communication_ms']
+    assert point.environment == {'LIBTPU_INIT_ARGS': '--a=1'}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,7 @@ def test_best_point_with_full_effort_is_stored():
   assert entry['settings']['REMAT'] == 'full'
   assert entry['settings']['SCAN_LAYERS'] is False
   assert entry['estimate']['step_ms'] == 100
-  assert entry['environment'] == found.environment
+  assert entry['environment'] == found.points[0].environment
   assert entry['versions'] == {'jax': '0.5.3'}
   # One that does not fit, and one of which low effort alone is known.
   best = dataclasses.replace(found.points[0], fits=False)

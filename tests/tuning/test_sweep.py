@@ -25,7 +25,7 @@ class FakeCompiler:
     if isinstance(result, Exception):
       raise result
     ok = {'status': 'ok', 'hbm_gib': 5.0, 'excess_gib': 0.0}
-    return {**ok, 'compute_ms': 90.0, 'communication_ms': 10.0, **result}
+    return {**ok, 'compute_ms': 90.0, 'exchange_ms': 10.0, **result}
 
 
 def run(trials, fake, **options):

@@ -24,6 +24,6 @@ def test_one_of_each_kind_comes_before_the_second_of_any():
 
 def test_better_known_points_rank_before_others():
   full, low, none = trial(), trial(MESHES[1]), trial(MESHES[2])
-  full.low = low.low = {'status': 'ok', 'communication_ms': 1.0}
-  full.full = {'status': 'ok', 'compute_ms': 900.0, 'communication_ms': 1.0}
+  full.low = low.low = {'status': 'ok', 'exchange_ms': 1.0}
+  full.full = {'status': 'ok', 'compute_ms': 900.0, 'exchange_ms': 1.0}
   assert trials_lib.ranked([none, low, full]) == [full, low, none]

@@ -1,7 +1,7 @@
 """A whole sweep, with a compiler that only pretends."""
 
 from pax_softmoe import experiments
-from pax_softmoe.tuning import compile_step
+from pax_softmoe.tuning import child
 from pax_softmoe.tuning import compiler
 from pax_softmoe.tuning import report
 from pax_softmoe.tuning import space
@@ -32,8 +32,8 @@ def sweep(folder, images):
 def test_without_a_compiler_for_tpus_the_note_says_so(tmp_path, monkeypatch):
   monkeypatch.setattr(compiler, 'find_target', lambda: 'cpu')
   monkeypatch.setattr(
-      compile_step,
-      'in_child',
+      child,
+      'compile_step',
       lambda *_: {'status': 'ok', 'target': 'cpu', 'collectives': EXCHANGED},
   )
   got = sweep(tmp_path, images=16)
