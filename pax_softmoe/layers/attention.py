@@ -9,6 +9,7 @@ import jax
 from jax import ad_checkpoint
 from jax import numpy as jnp
 from pax_softmoe.layers import checks
+from pax_softmoe.layers import gathering
 from pax_softmoe.layers import initializers
 from praxis import base_layer
 from praxis import pytypes
@@ -110,9 +111,17 @@ class SelfAttention(base_layer.BaseLayer):
     bias = getattr(self.theta, 'b' + name)
     if self.qk_norm and name != 'v':
       weights, bias = _center(weights), _center(bias)
+    weights = self._gather(weights, self.weight_split_dims_mapping.dak, 0)
     x = jnp.einsum('bnd,dak->abkn', inputs, weights) + bias[:, None, :, None]
     split = self.activation_split_dims_mapping.abkn
     return base_layer.maybe_shard(x, split, self.mesh_axis_names)
+
+  def _gather(
+      self, weights: JTensor, split: SplitDimsMapping, dim: int
+  ) -> JTensor:
+    return gathering.gather(
+        weights, split, dim, self.mesh_shape, self.mesh_axis_names
+    )
 
   def __call__(self, inputs: JTensor) -> JTensor:
     """Attends from every token to every token.
@@ -137,7 +146,8 @@ class SelfAttention(base_layer.BaseLayer):
       k *= scale
     context = attend(q, k, v)
     context = base_layer.maybe_shard(context, ap.abkn, self.mesh_axis_names)
-    outputs = jnp.einsum('abkn,akd->bnd', context, self.theta.wo)
+    weights = self._gather(self.theta.wo, self.weight_split_dims_mapping.akd, 2)
+    outputs = jnp.einsum('abkn,akd->bnd', context, weights)
     outputs += self.theta.bo
     outputs = outputs.astype(inputs.dtype)
     return base_layer.maybe_shard(outputs, ap.bnd, self.mesh_axis_names)

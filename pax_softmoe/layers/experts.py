@@ -5,6 +5,7 @@ from jax import numpy as jnp
 from pax_softmoe.layers import activations
 from pax_softmoe.layers import checks
 from pax_softmoe.layers import initializers
+from pax_softmoe.layers import partial_sums
 from praxis import base_layer
 from praxis import pax_fiddle
 from praxis import pytypes
@@ -118,6 +119,22 @@ class ExpertMlps(base_layer.BaseLayer):
       value = jnp.broadcast_to(boxed.value[:1], boxed.value.shape)
       self.put_variable(base_layer.PARAMS, name, boxed.replace_boxed(value))
 
+  def _product(
+      self, equation: str, inputs: JTensor, weights: JTensor
+  ) -> JTensor:
+    """Returns an einsum, with what chips exchange for it hidden."""
+    ap = self.activation_split_dims_mapping
+    wp = self.weight_split_dims_mapping
+    x, w, y = equation.replace('->', ',').split(',')
+    at = partial_sums.place(
+        getattr(ap, x),
+        getattr(wp, w),
+        getattr(ap, y),
+        self.mesh_shape,
+        self.mesh_axis_names,
+    )
+    return partial_sums.einsum(equation, inputs, weights, at)
+
   def __call__(self, slots: JTensor) -> JTensor:
     """Applies each expert to its slots.
 
@@ -132,14 +149,14 @@ class ExpertMlps(base_layer.BaseLayer):
     )
     ap = self.activation_split_dims_mapping
     theta = self.theta
-    hidden = jnp.einsum(
+    hidden = self._product(
         'ebpd,edh->ebph', slots.astype(self.fprop_dtype), theta.wi
     )
     hidden += theta.bi[:, None, None, :]
     hidden = base_layer.maybe_shard(hidden, ap.ebph, self.mesh_axis_names)
     hidden = ad_checkpoint.checkpoint_name(hidden, 'expert_hidden')
     hidden = self.dropout(self.activation(hidden))
-    outputs = jnp.einsum('ebph,ehd->ebpd', hidden, theta.wo)
+    outputs = self._product('ebph,ehd->ebpd', hidden, theta.wo)
     outputs += theta.bo[:, None, None, :]
     outputs = outputs.astype(slots.dtype)
     return base_layer.maybe_shard(outputs, ap.ebpd, self.mesh_axis_names)
