@@ -235,6 +235,8 @@ class ImageClassification(job.Job, declared.All):
       vit_tpl.block_tpl.attention_tpl.qk_norm = False
     moe = self.moe_tpl()
     if moe is not None:
+      if self.EXCHANGE_PARTS != 1:
+        moe.exchange_parts = self.EXCHANGE_PARTS
       vit_tpl.moe_layers = self.moe_layers()
       vit_tpl.moe_tpl.moe_tpl = moe
     return pax_fiddle.Config(

@@ -166,6 +166,11 @@ class Precision:
       settings.OneOf(remat_policies.POLICIES),
       'What the backward pass finds in memory instead of computing it again.',
   ] = 'full'
+  EXCHANGE_PARTS: Annotated[
+      Count,
+      'In how many parts of a batch slots go to their experts and back; on'
+      ' TPUs, one crosses chips while another is computed.',
+  ] = 1
   SCAN_LAYERS: Annotated[
       bool, Kept, 'Whether equal blocks are compiled once and scanned over.'
   ] = True

@@ -26,6 +26,7 @@ class Experiment(Protocol):
   COMPUTE_DTYPE: Any
   FIRST_MOMENT_DTYPE: Any
   REMAT: str
+  EXCHANGE_PARTS: int
   SCAN_LAYERS: bool
 
   @classmethod

@@ -60,6 +60,7 @@ ROUTERS = {
     'dense': ('ViTFashionMnist', {}),
     'six_experts': (SOFT[0], dict(NUM_EXPERTS=6, TRAIN_BATCH_SIZE=24)),
     'bfloat16': (SOFT[0], dict(NUM_EXPERTS=8, **BFLOAT16)),
+    'two_parts': (SOFT[0], dict(NUM_EXPERTS=8, EXCHANGE_PARTS=2)),
 }
 PRESETS = (
     'expert_parallel',
@@ -118,6 +119,7 @@ SELECTED = (
     Case('soft', 'expert_model_parallel', (1, 1, 4, 2)),
     Case('soft', 'expert_model_parallel', (1, 2, 2, 2), TWO_SLICES),
     Case('soft', 'replicated', (1, 2, 4, 1)),
+    Case('two_parts', 'expert_parallel', (1, 2, 4, 1)),
     Case('tokens', 'expert_parallel', (1, 2, 4, 1)),
     Case('experts', 'expert_parallel_zero', (1, 2, 4, 1)),
     Case('identity', 'expert_model_parallel', (1, 2, 2, 2)),

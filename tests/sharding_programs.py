@@ -34,6 +34,7 @@ PROGRAMS = {
     'expert_parallel': _soft('expert_parallel'),
     'expert_parallel-full': _soft('expert_parallel', REMAT='full'),
     'expert_parallel-products': _soft('expert_parallel', REMAT='products'),
+    'expert_parallel-parts': _soft('expert_parallel', EXCHANGE_PARTS=2),
     'expert_parallel_zero': _soft('expert_parallel_zero'),
     'fsdp_dense': _soft('fsdp_dense'),
     'expert_model_parallel': _soft('expert_model_parallel', MODEL_MESH),

@@ -72,6 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
       help="float32, bfloat16 or both (default: the experiment's own)",
   )
   parser.add_argument(
+      '--exchange_parts',
+      type=arguments_of.list_of(arguments_of.positive_int),
+      help=(
+          'parts of a batch that go to experts one after the other (default: 1)'
+      ),
+  )
+  parser.add_argument(
       '--compiler_flags',
       type=arguments_of.list_of(str),
       help=(
@@ -244,6 +251,7 @@ def _sweep(
           remats=arguments.remat,
           images_per_chip=images,
           first_moments=arguments.first_moment or (None,),
+          exchange_parts=arguments.exchange_parts or (1,),
           compiler_flags=(
               arguments.compiler_flags or (space.DEFAULT_COMPILER_FLAGS,)
           ),
@@ -300,7 +308,10 @@ def _check(
   elif differences:
     print(f'{name} does not compile as recorded:', *differences, sep='\n  ')
   else:
-    print(f'{name} compiles as recorded: {found["compute_ms"]:.2f} ms compute')
+    print(
+        f'{name} compiles as recorded: {found["compute_ms"]:.2f} ms compute,'
+        f' {found["exposed_ms"]:.2f} ms exposed'
+    )
   return 1 if differences else 0
 
 

@@ -42,7 +42,7 @@ def gather(
     return weights
   others = [s for i, s in enumerate(split) if i != dim]
   axes = (split[dim],) if isinstance(split[dim], str) else split[dim]
-  sizes = dict(zip(mesh_axis_names, mesh_shape))
+  sizes = dict(zip(mesh_axis_names or (), mesh_shape))
   parts = math.prod(sizes[axis] for axis in axes)
   if parts == 1 or weights.shape[dim] % parts or any(others[1:]):
     return weights

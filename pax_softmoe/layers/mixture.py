@@ -33,6 +33,9 @@ class MixtureOfExperts(base_layer.BaseLayer):
     activation_tpl: activation of the experts.
     dropout_prob: dropout of the experts' hidden dims.
     identical_expert_init: whether all experts start with the same weights.
+    exchange_parts: in how many parts of the batch slots go to their experts and
+      back. On TPUs one part crosses chips while another is computed. A batch
+      that has not as many images goes in one.
   """
 
   input_dims: int = 0
@@ -41,6 +44,7 @@ class MixtureOfExperts(base_layer.BaseLayer):
   activation_tpl: LayerTpl = template_field(activations.GELU)
   dropout_prob: float = 0.0
   identical_expert_init: bool = True
+  exchange_parts: int = 1
 
   class WeightSharding(base_layer.BaseLayer.WeightSharding):
     """How weights are split over the mesh, by their letters.
@@ -69,6 +73,7 @@ class MixtureOfExperts(base_layer.BaseLayer):
   def setup(self) -> None:
     checks.common(self)
     checks.whole(self, 'input_dims', 'hidden_dims', 'num_experts')
+    checks.whole(self, 'exchange_parts')
     checks.probability(self, 'dropout_prob')
     checks.flag(self, 'identical_expert_init')
     wp = self.weight_split_dims_mapping
@@ -155,6 +160,17 @@ class MixtureOfExperts(base_layer.BaseLayer):
 
   def _apply_experts(self, slots: JTensor) -> JTensor:
     """Brings slots [E, B, P, D] to their experts, and what these make back."""
+    e, b, p, d = slots.shape
+    parts = self.exchange_parts
+    if b % parts:
+      parts = 1
+    # Of the images that a device has, some are in each part.
+    slots = slots.reshape(e, b // parts, parts, p, d)
+    outputs = [self._exchange(slots[:, :, i]) for i in range(parts)]
+    return jnp.stack(outputs, axis=2).reshape(e, b, p, -1)
+
+  def _exchange(self, slots: JTensor) -> JTensor:
+    """Returns what experts make of slots [E, B, P, D], where the slots were."""
     slots = self._shard(self._shard_like_tokens(slots), 'ebpd')
     slots = ad_checkpoint.checkpoint_name(slots, 'expert_inputs')
     outputs = self.experts(slots)

@@ -53,6 +53,18 @@ def mesh_problem(
           f' a {" x ".join(map(str, mesh))} mesh; the number must be one of'
           f' {fits}'
       )
+  in_parts = experiment.EXCHANGE_PARTS if experiment.num_moe_layers() else 1
+  for setting, size in (
+      ('TRAIN_BATCH_SIZE', train // group),
+      ('EVAL_BATCH_SIZE', evaluation // group),
+  ):
+    own = size // parts('b', 'activation')
+    if own % in_parts:
+      return (
+          f'{own} {images} of a device ({setting}) cannot go to experts in'
+          f' {in_parts} equal parts (EXCHANGE_PARTS); the number must be one of'
+          f' {numbers(divisors(own))}'
+      )
   return None
 
 

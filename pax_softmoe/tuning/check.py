@@ -1,8 +1,9 @@
 """Tells whether a change of the model changed what is compiled for TPUs.
 
 A cut model, two dense blocks and two with experts, is compiled for a v4-128
-with full effort. What chips exchange must be what was recorded, to the byte;
-cycles may differ by 3 %, since the compiler schedules anew after any change.
+with full effort. What chips exchange must be what the same libtpu gave when it
+was recorded, to the byte; times may differ by 3 %, since the compiler schedules
+anew after any change.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ CUT = {'NUM_LAYERS': 4}
 TOLERANCE = 0.03
 _PRESET, _REMAT, _IMAGES_PER_CHIP = 'fsdp_dense', 'none', 16
 _SECONDS = 3600.0
-_RECORDED = ('collectives', 'compute_ms', 'matmul_flops', 'hbm_gib')
+_TIMES = ('compute_ms', 'exposed_ms')
+_RECORDED = ('collectives', *_TIMES, 'matmul_flops', 'hbm_gib')
 
 
 def compile_cut(experiment: type, folder: pathlib.Path) -> dict[str, Any]:
@@ -34,8 +36,8 @@ def compile_cut(experiment: type, folder: pathlib.Path) -> dict[str, Any]:
     folder: where compiled results are kept; see `compiler`.
 
   Returns:
-    `collectives`, `compute_ms`, `matmul_flops` and `hbm_gib` of a chip and a
-    step, and the `versions` of what compiled.
+    `collectives`, `compute_ms`, `exposed_ms`, `matmul_flops` and `hbm_gib` of a
+    chip and a step, and the `versions` of what compiled.
 
   Raises:
     ValueError: it does not compile.
@@ -61,7 +63,7 @@ def compile_cut(experiment: type, folder: pathlib.Path) -> dict[str, Any]:
 
 def file_name(name: str) -> str:
   """Returns the name of an experiment's file, beside its stored settings."""
-  return f'{name}_check.json'
+  return f'{name}_check_libtpu_{libtpu.version() or "unknown"}.json'
 
 
 def recorded(name: str) -> dict[str, Any]:
@@ -73,8 +75,8 @@ def recorded(name: str) -> dict[str, Any]:
   path = stored.FOLDER / file_name(name)
   if not path.exists():
     raise ValueError(
-        f'{name}: nothing is recorded to compare with; `softmoe tune {name}'
-        ' --check --write` records what compiles now'
+        f'{name}: nothing is recorded that libtpu {libtpu.version()} compiled;'
+        f' `softmoe tune {name} --check --write` records what compiles now'
     )
   return json.loads(path.read_text())
 
@@ -93,10 +95,11 @@ def differences(want: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
           f'{kind}: {before["count"]} of {before["gb"]:.9g} GB were recorded,'
           f' now {after["count"]} of {after["gb"]:.9g} GB'
       )
-  before, after = want['compute_ms'], got['compute_ms']
-  if not math.isclose(before, after, rel_tol=TOLERANCE):
-    found.append(
-        f'compute: {before:.2f} ms were recorded, now {after:.2f}'
-        f' ({after / before - 1:+.1%})'
-    )
+  for name in _TIMES:
+    before, after = want[name], got[name]
+    if not math.isclose(before, after, rel_tol=TOLERANCE):
+      found.append(
+          f'{name.removesuffix("_ms")}: {before:.2f} ms were recorded, now'
+          f' {after:.2f} ({after / before - 1:+.1%})'
+      )
   return found

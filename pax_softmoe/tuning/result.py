@@ -16,6 +16,7 @@ _STORED = (
     'preset',
     'images_per_chip',
     'compiler_flags',
+    'exchange_parts',
     'hbm_gib',
     'collectives',
     'compute_ms',
@@ -61,6 +62,7 @@ class Point:
     images_per_chip: of a training batch.
     first_moment: its dtype; None for that of the weights.
     compiler_flags: a name of `flags.SETS`.
+    exchange_parts: of a batch, in MoE layers.
     effort: that it was compiled with: 'full', 'low' or 'none'.
     target: of the compiler: 'tpu', 'cpu' or 'none'.
     status: 'ok', 'out of memory', 'failed', 'timed out' or 'not compiled'.
@@ -109,6 +111,7 @@ class Point:
   environment: dict[str, str]
   first_moment: str | None = None
   compiler_flags: str = 'none'
+  exchange_parts: int = 1
   flag: str = ''
 
 

@@ -29,6 +29,7 @@ class Point:
     images_per_chip: of a training batch.
     first_moment: dtype in which Adam keeps it; None for the experiment's own.
     compiler_flags: a name of `flags.SETS`.
+    exchange_parts: of a batch, in MoE layers.
   """
 
   mesh: tuple[int, ...]
@@ -37,6 +38,7 @@ class Point:
   images_per_chip: int
   first_moment: str | None = None
   compiler_flags: str = DEFAULT_COMPILER_FLAGS
+  exchange_parts: int = 1
 
   @property
   def chips(self) -> int:
@@ -55,6 +57,8 @@ class Point:
     if self.remat == 'none':
       # A scan copies what is kept of each block, and this keeps everything.
       settings['SCAN_LAYERS'] = False
+    if self.exchange_parts != 1:
+      settings['EXCHANGE_PARTS'] = self.exchange_parts
     if self.first_moment:
       settings['FIRST_MOMENT_DTYPE'] = self.first_moment
     return settings
@@ -72,6 +76,7 @@ class Space:
     images_per_chip: see `Point`.
     first_moments: see `Point`.
     compiler_flags: see `Point`.
+    exchange_parts: see `Point`.
   """
 
   slice_name: str
@@ -81,6 +86,7 @@ class Space:
   images_per_chip: Sequence[int] = DEFAULT_IMAGES_PER_CHIP
   first_moments: Sequence[str | None] = (None,)
   compiler_flags: Sequence[str] = (DEFAULT_COMPILER_FLAGS,)
+  exchange_parts: Sequence[int] = (1,)
 
 
 def preset_settings(text: str) -> dict[str, Any]:
@@ -152,10 +158,12 @@ def points(experiment: type, space: Space) -> list[Point]:
           continue
         seen.add(placed)
         found.extend(
-            Point(tuple(mesh), preset, remat, images, first_moment, name)
+            Point(tuple(mesh), preset, remat, images, first_moment, name, parts)
             for remat in remats
             for first_moment in space.first_moments
             for name in space.compiler_flags
+            for parts in space.exchange_parts
+            if images % parts == 0
         )
   return found
 

@@ -13,6 +13,8 @@ def columns(point: result_lib.Point, usable_gib: float) -> dict[str, str]:
   gb = {kind: v.gb for kind, v in point.collectives.items()}
   reduced = gb.get('all-reduce', 0) + gb.get('reduce-scatter', 0)
   remat = point.remat
+  if point.exchange_parts != 1:
+    remat += f', {point.exchange_parts} parts'
   if point.first_moment:
     remat += f', {point.first_moment}'
   # What is by arithmetic, all or in part.
@@ -99,6 +101,7 @@ def compare(a: result_lib.Result, b: result_lib.Result) -> list[dict[str, str]]:
         p.effort,
         p.first_moment,
         p.compiler_flags,
+        p.exchange_parts,
     )
 
   before = {key(p): p for p in a.points if p.effort != 'none'}

@@ -81,8 +81,9 @@ class Trial:
   @property
   def kind(self) -> tuple[Any, ...]:
     """What but batch and precision makes points alike."""
-    point = self.point
-    return point.mesh, point.preset, point.remat, point.compiler_flags
+    of = self.point
+    hiding = of.compiler_flags, of.exchange_parts
+    return of.mesh, of.preset, of.remat, *hiding
 
 
 def candidates(trials: Sequence[Trial]) -> list[Trial]:

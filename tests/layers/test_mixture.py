@@ -45,6 +45,17 @@ def test_results_have_the_dtype_of_the_inputs():
   assert layer_testing.apply(layer, variables, x).dtype == jnp.float32
 
 
+@pytest.mark.parametrize('parts', [2, 3, 4])
+def test_parts_of_a_batch_change_no_number(parts):
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3, 4)), jnp.float32)
+  whole = make()
+  variables = layer_testing.init(whole, x)
+  want = layer_testing.apply(whole, variables, x)
+  # Four images do not go in three parts.
+  got = layer_testing.apply(make(exchange_parts=parts), variables, x)
+  np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_a_mixture_without_a_router_says_which_have_one():
   layer = make(mixture.MixtureOfExperts)
   with pytest.raises(NotImplementedError, match='does not route; use SoftMoE'):

@@ -75,6 +75,17 @@ def test_a_mesh_problem_names_setting_sizes_and_mesh(monkeypatch):
   )
 
 
+def test_every_device_needs_images_for_every_part(monkeypatch):
+  sizes = dict(TRAIN_BATCH_SIZE=48, EVAL_BATCH_SIZE=96)
+  tried = experiment(8, monkeypatch, EXCHANGE_PARTS=2, **sizes)
+  assert fits.mesh_problem(tried, (1, 1, 8, 1)) is None
+  tried = experiment(8, monkeypatch, EXCHANGE_PARTS=4, **sizes)
+  assert fits.mesh_problem(tried, (1, 1, 8, 1)) == (
+      '6 images of a device (TRAIN_BATCH_SIZE) cannot go to experts in 4 equal'
+      ' parts (EXCHANGE_PARTS); the number must be one of 1, 2, 3, 6'
+  )
+
+
 def test_a_dense_model_has_no_experts_to_split(monkeypatch):
   monkeypatch.setattr(jax, 'device_count', lambda: 8)
   dense = experiments.ViTFashionMnist.with_settings(

@@ -87,6 +87,8 @@ def groups(collective):
         ('expert_parallel-products', 4, E * P, (EXPERT_GROUPS,)),
         # All of a block is computed again for the backward pass.
         ('expert_parallel-full', 6, E * P, (EXPERT_GROUPS,)),
+        # Twice as many, of half as many slots.
+        ('expert_parallel-parts', 8, E * P // 2, (EXPERT_GROUPS,)),
         ('expert_parallel_zero', 4, E * P, (EXPERT_GROUPS,)),
         ('fsdp_dense', 4, E * P, (EXPERT_GROUPS,)),
         ('expert_model_parallel', 4, E * P, WITH_MODEL_GROUPS),

@@ -13,6 +13,7 @@ WANT = {
         'all-reduce': {'count': 3, 'gb': 1.5},
     },
     'compute_ms': 100.0,
+    'exposed_ms': 10.0,
 }
 
 
@@ -28,12 +29,14 @@ def test_every_difference_is_named():
           'all-gather': {'count': 1, 'gb': 0.25},
       },
       'compute_ms': 104.0,
+      'exposed_ms': 9.0,
   }
   assert check.differences(WANT, got) == [
       'all-gather: 0 of 0 GB were recorded, now 1 of 0.25 GB',
       'all-reduce: 3 of 1.5 GB were recorded, now 0 of 0 GB',
       'all-to-all: 12 of 0.125 GB were recorded, now 12 of 0.12500001 GB',
       'compute: 100.00 ms were recorded, now 104.00 (+4.0%)',
+      'exposed: 10.00 ms were recorded, now 9.00 (-10.0%)',
   ]
 
 
