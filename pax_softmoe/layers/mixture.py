@@ -162,8 +162,8 @@ class MixtureOfExperts(base_layer.BaseLayer):
     """Brings slots [E, B, P, D] to their experts, and what these make back."""
     e, b, p, d = slots.shape
     parts = self.exchange_parts
-    if b % parts:
-      parts = 1
+    if parts == 1 or b % parts:
+      return self._exchange(slots)
     # Of the images that a device has, some are in each part.
     slots = slots.reshape(e, b // parts, parts, p, d)
     outputs = [self._exchange(slots[:, :, i]) for i in range(parts)]
