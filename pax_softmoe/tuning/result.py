@@ -196,6 +196,9 @@ def _complete(found: Any) -> None:
   for point in points if isinstance(points, list) else ():
     if 'communication_ms' in point and 'exchange_ms' not in point:
       ms = point['communication_ms']
-      point.update(exchange_ms=ms, exposed_ms=ms, exchange_by_kind={})
+      by_kind = point.get('communication_by_kind', {})
+      point.update(exchange_ms=ms, exposed_ms=ms, exchange_by_kind=by_kind)
+      for row in point.get('top', {}).get('collectives', ()):
+        row.setdefault('exposed_ms', row['ms'])
       point['estimate'].setdefault('exchange_ms', ms)
-      point['environment'] = found['environment']
+      point['environment'] = found.get('environment', {})

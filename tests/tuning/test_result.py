@@ -40,7 +40,10 @@ def _with_tuples(found):
 def test_older_files_hide_nothing_and_know_no_first_moment(tmp_path):
   kept = results().as_json()
   kept['environment'] = {'LIBTPU_INIT_ARGS': '--a=1'}
+  row = {'ms': 2.0, 'gb': 0.5}
   for point in kept['points']:
+    point['top'] = {'collectives': [dict(row)]}
+    point['communication_by_kind'] = point.pop('exchange_by_kind')
     for name in ('first_moment', 'exchange_ms', 'exposed_ms', 'environment'):
       del point[name]
     del point['estimate']['exchange_ms']
@@ -50,6 +53,8 @@ def test_older_files_hide_nothing_and_know_no_first_moment(tmp_path):
     assert point.first_moment is None
     assert point.exchange_ms == point.exposed_ms == old['communication_ms']
     assert point.environment == {'LIBTPU_INIT_ARGS': '--a=1'}
+    assert point.exchange_by_kind == old['communication_by_kind']
+    assert point.top['collectives'] == [row | {'exposed_ms': 2.0}]
 
 
 @pytest.mark.parametrize(
